@@ -1,0 +1,241 @@
+"""Every check of the project, each in an environment of its own.
+
+`nox` runs what a change must pass. By name: `coverage`, `bench`, `simulate`, `chaos`.
+Pythons are the ones the core's classifiers name, as far as this machine has them;
+none is ever downloaded.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+CORE = nox.project.load_toml(ROOT / "core/pyproject.toml")
+# The projects that become wheels; each may be absent while the workspace grows.
+MEMBERS = [
+    path.parent.relative_to(ROOT)
+    for pattern in ("core", "plugins/*", "dashboard")
+    for path in sorted(ROOT.glob(f"{pattern}/pyproject.toml"))
+]
+TYPED_BY_MYPY = ("core/src", "plugins", "dashboard", "tests", "docs/examples", "noxfile.py")
+TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
+IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
+MKDOCS = "docs/.mkdocs/mkdocs.yml"
+
+# Prints the packages outside the standard library that importing its argument brings in.
+FOREIGN_IMPORTS = """
+import importlib, sys
+before = set(sys.modules)
+importlib.import_module(sys.argv[1])
+new = {name: sys.modules[name] for name in set(sys.modules) - before}
+files = {name: getattr(module, "__file__", None) or "" for name, module in new.items()}
+print(*sorted({name.split(".")[0] for name, file in files.items() if "site-packages" in file}))
+"""
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.error_on_external_run = True
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "tests", "docs", "wheels", "minimums"]
+
+# uv would otherwise fetch an interpreter that is missing.
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+
+def candidates(version: str) -> Iterator[str]:
+    """Name every place where an interpreter of *version* (`3.12`) may be, the likeliest first."""
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        yield sys.executable
+    if on_path := shutil.which(f"python{version}"):
+        yield on_path
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for folder in sorted(pyenv.glob(f"versions/{version}.*"), reverse=True):
+        yield str(folder / "bin/python")
+
+
+def works(python: str, version: str) -> bool:
+    """Run *python*: a version manager's shim may stand for an interpreter it refuses to start."""
+    question = "import sqlite3, ssl, sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        answer = subprocess.run(
+            [python, "-c", question], capture_output=True, check=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return answer.stdout.strip() == version
+
+
+def present_pythons() -> dict[str, str]:
+    """Map each supported version that this machine has to a working interpreter."""
+    found = {}
+    for version in nox.project.python_versions(CORE):
+        python = next((path for path in candidates(version) if works(path, version)), None)
+        if python is not None:
+            found[version] = python
+    return found
+
+
+PYTHONS = present_pythons()
+if not PYTHONS:
+    raise SystemExit(f"no working Python {CORE['project']['requires-python']} on PATH or in pyenv")
+LOWEST = next(iter(PYTHONS))
+# nox and uv look for `python3.12` on PATH; the interpreters that proved to work come before shims.
+for python in PYTHONS.values():
+    os.environ["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def sync(session: nox.Session, *groups: str) -> None:
+    """Make the session's environment hold the workspace and *groups*, exactly as locked."""
+    session.run_install(
+        "uv",
+        "sync",
+        "--locked",
+        "--no-default-groups",
+        *(f"--group={group}" for group in groups),
+        f"--python={session.virtualenv.location}",
+        env={"UV_PROJECT_ENVIRONMENT": session.virtualenv.location},
+        silent=True,
+    )
+
+
+def with_python(*paths: str) -> list[str]:
+    """Keep the *paths* that hold Python files: the tree grows, the checks are already here."""
+    return [path for path in paths if (ROOT / path).is_file() or any((ROOT / path).rglob("*.py"))]
+
+
+@nox.session(python=LOWEST)
+def lint(session: nox.Session) -> None:
+    """Style, formatting, import directions."""
+    sync(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+
+
+@nox.session(python=LOWEST)
+def types(session: nox.Session) -> None:
+    """Let mypy check everything, and pyright what users write."""
+    sync(session, "types", "test", "bench")
+    session.run("mypy", *with_python(*TYPED_BY_MYPY))
+    if paths := with_python(*TYPED_BY_PYRIGHT):
+        session.run("pyright", *paths)
+
+
+@nox.session(python=list(PYTHONS))
+def tests(session: nox.Session) -> None:
+    """Run all tests on each supported Python of this machine."""
+    sync(session, "test")
+    session.run("pytest", *(session.posargs or IN_PARALLEL))
+
+
+@nox.session(python=LOWEST, reuse_venv=False)
+def minimums(session: nox.Session) -> None:
+    """Run all tests with every direct dependency at its lowest allowed version."""
+    session.install(
+        "--resolution=lowest-direct",
+        "--group=test",
+        *(f"--editable=./{with_testing(member)}" for member in MEMBERS),
+        silent=True,
+    )
+    session.run("pytest", *(session.posargs or IN_PARALLEL))
+
+
+def with_testing(member: Path) -> str:
+    """Add the testing extra where *member* has one."""
+    project = nox.project.load_toml(ROOT / member / "pyproject.toml")["project"]
+    return (
+        f"{member}[testing]"
+        if "testing" in project.get("optional-dependencies", {})
+        else f"{member}"
+    )
+
+
+@nox.session(python=LOWEST)
+def coverage(session: nox.Session) -> None:
+    """Run all tests once more and report the branches that none of them took."""
+    sync(session, "test")
+    session.run("pytest", "--cov", "--cov-report=term", *(session.posargs or IN_PARALLEL))
+
+
+@nox.session(python=LOWEST)
+def docs(session: nox.Session) -> None:
+    """Build the pages; a broken link is an error."""
+    sync(session, "docs")
+    site = Path(session.create_tmp()).resolve() / "site"
+    session.run("mkdocs", "build", "--strict", f"--config-file={MKDOCS}", f"--site-dir={site}")
+
+
+@nox.session(python=LOWEST, reuse_venv=False)
+def wheels(session: nox.Session) -> None:
+    """Build every wheel, install each alone, import it."""
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("uv", "build", "--all-packages", "--quiet", f"--out-dir={folder}")
+        built = sorted(Path(folder).glob("*.whl"))
+        if len(built) != len(MEMBERS):
+            session.error(f"{len(MEMBERS)} members, but {[wheel.name for wheel in built]}")
+        for wheel in built:
+            import_alone(session, wheel)
+
+
+def import_alone(session: nox.Session, wheel: Path) -> None:
+    """Install *wheel* into an empty environment and import what it brings.
+
+    Importing a package of ours may load pluggy and the core; everything else waits for its use.
+    """
+    environment = wheel.parent / wheel.name.split("-")[0]
+    python = str(environment / "bin/python")
+    install = ("uv", "pip", "install", "--quiet", f"--find-links={wheel.parent}")
+    session.run(
+        "uv", "venv", "--quiet", f"--python={PYTHONS[str(session.python)]}", str(environment)
+    )
+    session.run(*install, f"--python={python}", str(wheel))
+    for package in packages_in(wheel):
+        printed = session.run(
+            python, "-I", "-c", FOREIGN_IMPORTS, package, external=True, silent=True
+        )
+        foreign = set(str(printed).split()) - {package, "sequential", "pluggy"}
+        if foreign:
+            session.error(f"import {package} also imports {', '.join(sorted(foreign))}")
+
+
+def packages_in(wheel: Path) -> list[str]:
+    """List the import packages at the top of *wheel*; none is an empty wheel, and an error."""
+    with zipfile.ZipFile(wheel) as archive:
+        packages = {
+            name.split("/")[0] for name in archive.namelist() if name.endswith("__init__.py")
+        }
+    if not packages:
+        raise ValueError(f"no package in {wheel.name}; see packages under [tool.hatch.build]")
+    return sorted(packages)
+
+
+@nox.session(python=LOWEST)
+def bench(session: nox.Session) -> None:
+    """Measure, and compare with the goals."""
+    sync(session, "test", "bench")
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session(python=LOWEST)
+def simulate(session: nox.Session) -> None:
+    """Play seeded schedules; longer than in the tests session if the arguments say so."""
+    if not with_python("tests/simulation"):
+        session.skip("tests/simulation is empty")
+    sync(session, "test")
+    session.run("pytest", "tests/simulation", *session.posargs)
+
+
+@nox.session(python=LOWEST)
+def chaos(session: nox.Session) -> None:
+    """Kill real processes, one test at a time, so that no test kills another's."""
+    if not with_python("tests/acceptance"):
+        session.skip("tests/acceptance is empty")
+    sync(session, "test")
+    session.run("pytest", "-m", "chaos", "-p", "no:xdist", "tests/acceptance", *session.posargs)
