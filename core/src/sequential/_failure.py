@@ -1,0 +1,69 @@
+"""Errors as data: an exception becomes a type name, a message and plain data, and comes back.
+
+No class is stored and none is looked up: what a flow catches on replay is a `ToolError` with the
+same fields as on the first run.
+"""
+
+from __future__ import annotations
+
+from . import _codec
+from ._model import ErrorValue, Payload
+from .errors import Rejected, SequentialError, StepError, ToolError
+
+_MESSAGE_LIMIT = 4 * 1024
+"""Bytes of a message that are kept."""
+
+
+def error_value(error: BaseException) -> ErrorValue:
+    """Return *error* as data; its message is cut at 4 KiB and never fails to be stored."""
+    data = getattr(error, "data", None) if isinstance(error, Rejected | StepError) else None
+    return ErrorValue(
+        type=type(error).__name__,
+        message=_message(error),
+        data=_encoded(data),
+        retryable=bool(getattr(error, "retryable", not isinstance(error, SequentialError))),
+    )
+
+
+def error_json(error: ErrorValue) -> bytes:
+    """Return *error* as the JSON that stands in a step record."""
+    data = None if error.data is None else _codec.decode(error.data.data)
+    return _codec.encode(
+        {
+            "type": error.type,
+            "message": error.message,
+            "data": data,
+            "retryable": error.retryable,
+        }
+    )
+
+
+def tool_error(tool: str, stored: bytes, attempts: int) -> ToolError:
+    """Return the exception that a flow gets for the error *stored* by `error_json`."""
+    parts = _codec.decode(stored)
+    return ToolError(
+        tool,
+        parts["type"],
+        parts["message"],
+        parts["data"],
+        attempts,
+        retryable=parts["retryable"],
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001  (a hostile __str__ must not stop the run)
+        text = f"<its message cannot be read: {type(broken).__name__}>"
+    # Lone surrogates cannot be stored as UTF-8; the cut may not leave half a character.
+    return text.encode("utf-8", "replace")[:_MESSAGE_LIMIT].decode("utf-8", "ignore")
+
+
+def _encoded(data: object) -> Payload | None:
+    if data is None:
+        return None
+    try:
+        return Payload(_codec.encode(data, limit=_MESSAGE_LIMIT))
+    except SequentialError:
+        return None

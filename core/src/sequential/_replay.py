@@ -1,0 +1,77 @@
+"""Recorded, new, or changed: the decision that a replay consists of.
+
+Pure: a step that the code asks for is held against the record at its place. What a disagreement
+does to the run stands in `_runner`; how records are stored is not known here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from ._model import StepKind, StepRecord
+
+Check = Literal["inputs", "names", "off"]
+"""What a replay compares: names and inputs, only kinds and names, or nothing but the kind."""
+
+_SHOWN = 300
+"""Characters of an input that a diff shows."""
+
+
+class Asked(NamedTuple):
+    """What the code asks for.
+
+    Attributes:
+        position: Where it stands.
+        kind: What it is.
+        tool: ``category.name``, or the name of a signal, or empty.
+        fingerprint: Digest of the compared input, empty where there is none.
+        input: The compared input as JSON, for people.
+    """
+
+    position: str
+    kind: StepKind
+    tool: str = ""
+    fingerprint: str = ""
+    input: bytes | None = None
+
+
+def agrees(record: StepRecord, asked: Asked, check: Check) -> bool:
+    """Tell whether *record* is the record of what is *asked*."""
+    if record.kind is not asked.kind or record.position != asked.position:
+        return False
+    if check == "off":
+        return True
+    if record.tool != asked.tool:
+        return False
+    return check == "names" or record.fingerprint == asked.fingerprint
+
+
+def describe_record(record: StepRecord) -> str:
+    """Return *record* in words, for a diff."""
+    data = record.input.data if record.input is not None else None
+    return _describe(record.kind, record.tool, data)
+
+
+def describe_asked(asked: Asked | None) -> str:
+    """Return what was *asked* in words; None is the end of the flow."""
+    return (
+        "the end of the flow" if asked is None else _describe(asked.kind, asked.tool, asked.input)
+    )
+
+
+def diff(position: str, recorded: str, asked: str) -> str:
+    """Return recorded against asked, one line each."""
+    return f"step {position}\n  - recorded: {recorded}\n  + asked:    {asked}"
+
+
+def _describe(kind: StepKind, tool: str, data: bytes | None) -> str:
+    words = {
+        StepKind.TOOL: f"tool call {tool}",
+        StepKind.SIGNAL: f"wait for signal {tool!r}",
+        StepKind.SLEEP: "sleep",
+        StepKind.SAVE: "save point",
+    }[kind]
+    if not data:
+        return words
+    text = data.decode("utf-8", "replace")
+    return f"{words} {text[:_SHOWN]}{'…' if len(text) > _SHOWN else ''}"
