@@ -1,0 +1,282 @@
+"""SqliteStorage: the storage contract in one SQLite file.
+
+Every operation is one short transaction; a commit has the write lock from its guard on.
+Time is the host's, raised to what the file has told before. Knows nothing of what runs mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from . import _sqlite_queries as sql
+from ._clock import Clock
+from ._model import At, Run, Status, StepRecord, evolve
+from ._records import (
+    pack_run,
+    pack_state,
+    pack_step,
+    pack_tags,
+    unpack_run,
+    unpack_step,
+    unpack_tags,
+)
+from ._sqlite_connection import Connections
+from ._sqlite_schema import prepare
+from ._sqlite_url import SqliteSettings, read_sqlite_url
+from ._storage import STALE, Loaded, Page, Probe, Query, Stale
+from ._storage_rules import (
+    MAX_PAGE,
+    StorageTime,
+    as_created,
+    check_limit,
+    page_token,
+    read_page_token,
+    refuse_repeat,
+    resolve_wake,
+    tombstone,
+)
+from .errors import ValueCorrupt
+
+_MARK_EVERY = 1.0
+"""Seconds that the time may go on before it is written down again."""
+
+
+class SqliteStorage:
+    """Keeps runs in one file.
+
+    Args:
+        settings: Where, and how.
+        clock: The host's.
+
+    Raises:
+        StorageError: The file cannot be opened or is not ours.
+    """
+
+    def __init__(self, settings: SqliteSettings, clock: Clock) -> None:
+        self._time = StorageTime(clock)
+        self._read = 0.0  # when the written time was last looked at
+        self._told = 0.0  # when it was last written by this object
+        self._connections = Connections(settings, lambda found: prepare(found, settings))
+        with self._connections.reading() as connection:
+            self._deployment, _ = connection.execute(sql.READ_META).fetchone()
+
+    @property
+    def deployment(self) -> str:
+        """Random id made when the file was set up."""
+        return str(self._deployment)
+
+    @property
+    def path(self) -> str:
+        """Path of the file, as it was given."""
+        return self._connections.path
+
+    def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
+        """Store *run* if its id is free; return what is stored under the id either way."""
+        with self._connections.writing() as connection:
+            now = self._now(connection)
+            stored = as_created(run, now)
+            if not connection.execute(sql.CREATE_RUN, pack_run(stored)).rowcount:
+                return unpack_run(connection.execute(sql.READ_RUN, (run.run_id,)).fetchone())
+            _tag(connection, run.run_id, run.tags)
+            _append(connection, run.run_id, steps)
+            self._tell(connection, now)
+        return stored
+
+    def load(self, run_id: str, after: int = 0) -> Loaded | None:
+        """Return one consistent snapshot, or None if there is no such run."""
+        with self._connections.reading() as connection:
+            row = connection.execute(sql.READ_RUN, (run_id,)).fetchone()
+            if row is None:
+                return None
+            run = unpack_run(row)
+            rows = connection.execute(sql.READ_STEPS, (run_id, run.generation, after)).fetchall()
+            now = self._now(connection)
+        return Loaded(run, [unpack_step(run_id, row) for row in rows], now)
+
+    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        """Write *run* and append *steps*, all or nothing, if the stored version is *expect*."""
+        run_id = run.run_id
+        # Packed before the lock is taken, so that other writers wait for the disk only.
+        state = pack_state(run)
+        rows = [(run_id, *pack_step(step)) for step in steps]
+        tags = pack_tags(run.tags)
+        with self._connections.writing() as connection:
+            now = self._now(connection)
+            run = evolve(run, version=expect + 1, wake=resolve_wake(run.wake, now))
+            if not (_step(connection, run, state, tags) or _whole(connection, run, state, tags)):
+                return STALE
+            _append_rows(connection, run_id, rows)
+            self._tell(connection, now)
+        return run
+
+    def due(self, limit: int, flows: Collection[str] | None, hold: float) -> Sequence[str]:
+        """Return ids of open runs whose wake time has passed, longest due first."""
+        limit = check_limit(min(limit, MAX_PAGE))
+        look, nudge, bound = sql.due_query(flows)
+        with self._connections.reading() as connection:
+            now = self._now(connection)
+            if connection.execute(look, (now, now - hold, *bound, 1)).fetchone() is None:
+                return []
+        with self._connections.writing() as connection:
+            now = self._now(connection)
+            values = (now, now, now - hold, *bound, limit)
+            found = connection.execute(nudge, values).fetchall()
+        return [run_id for _, run_id in sorted(found)]
+
+    def find(self, query: Query) -> Page:
+        """Return one page of the runs that match *query*, newest first, without their steps."""
+        limit = check_limit(query.limit)
+        begin = None if query.after is None else read_page_token(query.after)
+        statement, values = sql.find_query(query, begin, limit + 1)
+        with self._connections.reading() as connection:
+            rows = connection.execute(statement, values).fetchall()
+        runs = [unpack_run(row) for row in rows[:limit]]
+        return Page(runs, page_token(runs[-1]) if len(rows) > limit else None)
+
+    def put_value(self, run_id: str, data: bytes) -> str:
+        """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
+        digest = hashlib.sha256(data).hexdigest()
+        with self._connections.writing() as connection:
+            connection.execute(sql.PUT_VALUE, (run_id, digest, data))
+        return digest
+
+    def get_value(self, run_id: str, digest: str) -> bytes:
+        """Return the bytes kept under *digest* for the run."""
+        with self._connections.reading() as connection:
+            row = connection.execute(sql.GET_VALUE, (run_id, digest)).fetchone()
+        if row is None:
+            raise ValueCorrupt(run_id, digest, "it is missing")
+        data = row[0]
+        if not isinstance(data, bytes) or hashlib.sha256(data).hexdigest() != digest:
+            raise ValueCorrupt(run_id, digest, "its bytes have another digest")
+        return data
+
+    def purge(self, run_id: str, expect: int) -> bool:
+        """Shrink an ended run to a tombstone; remove a tombstone. Return whether it did."""
+        with self._connections.writing() as connection:
+            row = connection.execute(sql.READ_RUN, (run_id,)).fetchone()
+            if row is None or row[2] != expect:
+                return False
+            run = unpack_run(row)
+            rest = tombstone(run)
+            if rest is None and run.status is not Status.PURGED:
+                return False
+            connection.execute(sql.DROP_STEPS, (run_id,))
+            connection.execute(sql.DROP_VALUES, (run_id,))
+            _untag(connection, run_id, run.tags)
+            if rest is None:
+                connection.execute(sql.DROP_RUN, (run_id,))
+            else:
+                connection.execute(sql.BURY_RUN, _buried(rest))
+        return True
+
+    def probe(self) -> Probe:
+        """Verify, by trying, that the contract holds here, and say what it cannot do."""
+        from ._sqlite_probe import probe
+
+        return probe(self, self._connections)
+
+    def close(self) -> None:
+        """Close all connections. The storage may not be used afterwards."""
+        self._connections.close()
+
+    def _now(self, connection: sqlite3.Connection) -> float:
+        """Return the time, no less than what any process has written down a second ago."""
+        now = self._time.now()
+        if now >= self._read + _MARK_EVERY:
+            now = self._time.now(connection.execute(sql.READ_TIME).fetchone()[0])
+            self._read = now
+        return now
+
+    def _tell(self, connection: sqlite3.Connection, now: float) -> None:
+        """Write the time down, at most once a second: a step pays nothing for it."""
+        if now >= self._told + _MARK_EVERY:
+            connection.execute(sql.RAISE_TIME, (now, now))
+            self._told = now
+
+
+def open_sqlite(url: str, clock: Clock) -> SqliteStorage:
+    """Return the storage that *url* names, set up if the file is new.
+
+    Raises:
+        ConfigError: The URL names no file, or an option that there is not.
+        StorageError: The file cannot be opened or is not ours.
+    """
+    return SqliteStorage(read_sqlite_url(url), clock)
+
+
+def _step(connection: sqlite3.Connection, run: Run, state: bytes, tags: str) -> bool:
+    """Write *run* if only its state has changed; return whether it was so."""
+    if run.status is not Status.RUNNING or type(run.wake) is not At:
+        return False
+    values = (run.version, run.op_id, state, run.run_id, run.version - 1, run.wake.time)
+    guard = (run.status._value_, run.generation, tags)
+    return connection.execute(sql.COMMIT_STEP, (*values, *guard)).rowcount == 1
+
+
+def _whole(connection: sqlite3.Connection, run: Run, state: bytes, tags: str) -> bool:
+    """Write all of *run* if the version before it is stored; return whether it is."""
+    expect = run.version - 1
+    values = (*_changing(run, state), run.run_id, expect, tags)
+    if connection.execute(sql.COMMIT_RUN, values).rowcount:
+        return True
+    if not _retag(connection, run, expect, tags):
+        return False
+    connection.execute(sql.COMMIT_RUN, values)
+    return True
+
+
+def _buried(rest: Run) -> tuple[object, ...]:
+    wake = rest.wake.time if isinstance(rest.wake, At) else None
+    return (rest.version, wake, pack_state(rest), rest.run_id)
+
+
+def _changing(run: Run, state: bytes) -> tuple[object, ...]:
+    """Return the values that `COMMIT_RUN` sets."""
+    return (
+        run.generation,
+        run.version,
+        run.op_id,
+        run.flow_version,
+        run.status._value_,
+        run.wake.time if type(run.wake) is At else None,
+        run.ended,
+        state,
+    )
+
+
+def _append(connection: sqlite3.Connection, run_id: str, steps: Iterable[StepRecord]) -> None:
+    _append_rows(connection, run_id, [(run_id, *pack_step(step)) for step in steps])
+
+
+def _append_rows(
+    connection: sqlite3.Connection, run_id: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    for row in rows:
+        try:
+            connection.execute(sql.APPEND_STEP, row)
+        except sqlite3.IntegrityError:
+            refuse_repeat(run_id, str(row[3]))
+
+
+def _tag(connection: sqlite3.Connection, run_id: str, tags: Mapping[str, str]) -> None:
+    if tags:
+        connection.executemany(sql.ADD_TAG, [(key, tags[key], run_id) for key in tags])
+
+
+def _untag(connection: sqlite3.Connection, run_id: str, tags: Mapping[str, str]) -> None:
+    if tags:
+        connection.executemany(sql.DROP_TAG, [(key, tags[key], run_id) for key in tags])
+
+
+def _retag(connection: sqlite3.Connection, run: Run, expect: int, tags: str) -> bool:
+    """Make the stored tags those of *run*, if its version is *expect*; return whether it is."""
+    found = connection.execute(sql.READ_TAGS, (run.run_id, expect)).fetchone()
+    if found is None:
+        return False
+    _untag(connection, run.run_id, unpack_tags(run.run_id, found[0]))
+    _tag(connection, run.run_id, run.tags)
+    connection.execute(sql.COMMIT_TAGS, (tags, run.run_id))
+    return True

@@ -1,0 +1,118 @@
+"""The statements of the SQLite storage: constant texts, every value bound.
+
+Only `find` and `due` are put together, from fixed pieces and placeholders. Knows the tables and the
+columns, runs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ._record_shapes import RUN_COLUMNS, STEP_COLUMNS
+from ._storage import Query
+
+_RUN = ", ".join(RUN_COLUMNS)
+_STEP = ", ".join(STEP_COLUMNS)
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+# flow, parent and created never change, so that their indexes are left alone. The tags are part of
+# the guard: they hardly ever change, and only then their table must be written too.
+COMMIT_RUN = (
+    "UPDATE runs SET generation = ?, version = ?, op_id = ?, flow_version = ?, status = ?,"
+    " wake = ?, ended = ?, state = ?, nudged = NULL"
+    " WHERE run_id = ? AND version = ? AND tags = ?"
+)
+# What most steps commit: nothing that an index holds has changed, so no page of one is written.
+COMMIT_STEP = (
+    "UPDATE runs SET version = ?, op_id = ?, state = ?, nudged = NULL"
+    " WHERE run_id = ? AND version = ? AND wake = ? AND status = ? AND generation = ?"
+    " AND tags = ?"
+)
+READ_TAGS = "SELECT tags FROM runs WHERE run_id = ? AND version = ?"
+COMMIT_TAGS = "UPDATE runs SET tags = ? WHERE run_id = ?"
+
+CREATE_RUN = (
+    f"INSERT INTO runs ({_RUN}) VALUES ({_marks(len(RUN_COLUMNS))})"  # noqa: S608  (constants)
+    " ON CONFLICT (run_id) DO NOTHING"
+)
+APPEND_STEP = f"INSERT INTO steps (run_id, {_STEP}) VALUES ({_marks(len(STEP_COLUMNS) + 1)})"  # noqa: S608
+
+READ_RUN = f"SELECT {_RUN} FROM runs WHERE run_id = ?"  # noqa: S608
+READ_STEPS = (
+    f"SELECT {_STEP} FROM steps WHERE run_id = ? AND generation = ? AND number >= ?"  # noqa: S608
+    " ORDER BY number"
+)
+
+READ_META = "SELECT deployment, time FROM meta"
+READ_TIME = "SELECT time FROM meta"
+RAISE_TIME = "UPDATE meta SET time = ? WHERE time < ?"
+
+ADD_TAG = "INSERT INTO tags (key, value, run_id) VALUES (?, ?, ?)"
+DROP_TAG = "DELETE FROM tags WHERE key = ? AND value = ? AND run_id = ?"
+
+# Put again, a damaged value is mended.
+PUT_VALUE = (
+    "INSERT INTO stored_values (run_id, digest, data) VALUES (?, ?, ?)"
+    " ON CONFLICT (run_id, digest) DO UPDATE SET data = excluded.data"
+    " WHERE data IS NOT excluded.data"
+)
+GET_VALUE = "SELECT data FROM stored_values WHERE run_id = ? AND digest = ?"
+
+DROP_STEPS = "DELETE FROM steps WHERE run_id = ?"
+DROP_VALUES = "DELETE FROM stored_values WHERE run_id = ?"
+DROP_RUN = "DELETE FROM runs WHERE run_id = ?"
+BURY_RUN = (
+    "UPDATE runs SET version = ?, op_id = '', status = 'purged', wake = ?, tags = '{}',"
+    " parent = NULL, state = ?, nudged = NULL WHERE run_id = ?"
+)
+
+# Found without the write lock first: a sweep that finds nothing writes nothing.
+_DUE = (
+    " FROM runs WHERE wake <= ? AND (nudged IS NULL OR nudged <= ?)"
+    " {flows}ORDER BY wake, run_id LIMIT ?"
+)
+
+
+def due_query(flows: Collection[str] | None) -> tuple[str, str, tuple[str, ...]]:
+    """Return the look, the nudge (which returns ids and wakes), and what to bind for *flows*."""
+    # Not json_each: it ends a text at its first NUL.
+    names = () if flows is None else tuple(flows)
+    # The plus keeps SQLite from walking all runs of a flow, ended ones too.
+    tail = _DUE.format(flows="" if flows is None else f"AND +flow IN ({_marks(len(names))}) ")
+    nudge = (
+        "UPDATE runs SET nudged = ? WHERE run_id IN (SELECT run_id"  # noqa: S608
+        f"{tail}) RETURNING wake, run_id"
+    )
+    return f"SELECT 1{tail}", nudge, names
+
+
+def find_query(
+    query: Query, begin: tuple[float, str] | None, limit: int
+) -> tuple[str, tuple[object, ...]]:
+    """Return the statement for *query* from *begin* on, and its values."""
+    clauses: list[str] = []
+    values: list[object] = []
+    for clause, value in (
+        ("flow = ?", query.flow),
+        ("created >= ?", query.since),
+        ("parent = ?", query.parent),
+    ):
+        if value is not None:
+            clauses.append(clause)
+            values.append(value)
+    if query.statuses:
+        clauses.append(f"status IN ({_marks(len(query.statuses))})")
+        values.extend(str(status) for status in query.statuses)
+    for key, tag in query.tags.items():
+        clauses.append("run_id IN (SELECT run_id FROM tags WHERE key = ? AND value = ?)")
+        values.extend((key, tag))
+    if begin is not None:
+        clauses.append("(created < ? OR (created = ? AND run_id > ?))")
+        values.extend((begin[0], begin[0], begin[1]))
+    where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+    statement = f"SELECT {_RUN} FROM runs{where} ORDER BY created DESC, run_id LIMIT ?"  # noqa: S608
+    return statement, (*values, limit)

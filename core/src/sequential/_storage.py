@@ -1,0 +1,170 @@
+"""The storage contract: versioned records, each with an append-only list of step records.
+
+A storage knows nothing of leases, signals or flows: those are pure functions from record to
+record in `_protocol`. A plugin author implements `Storage` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from ._model import Run, Status, StepRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One consistent snapshot of a run.
+
+    Attributes:
+        run: The record; its ``wake`` is an `At` or None.
+        steps: Records of its generation numbered from what was asked, in order of number.
+        now: The storage's time, in seconds since the epoch.
+    """
+
+    run: Run
+    steps: Sequence[StepRecord]
+    now: float
+
+
+class Stale:
+    """The answer of a commit that found another version: nothing was written."""
+
+    def __repr__(self) -> str:
+        """Say what it is."""
+        return "STALE"
+
+
+STALE: Final = Stale()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which runs to find; every given part must match. Newest created first.
+
+    Attributes:
+        flow: Name of the flow.
+        statuses: Any of these.
+        tags: All of these, exactly.
+        since: Created at or after, in seconds since the epoch.
+        parent: Id of the parent run.
+        after: Where the page before ended, from `Page.next`.
+        limit: At most this many, 1 to 1,000.
+    """
+
+    flow: str | None = None
+    statuses: Collection[Status] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    since: float | None = None
+    parent: str | None = None
+    after: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of runs, and where the next begins: None at the end."""
+
+    runs: Sequence[Run]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a storage found out about itself, by trying.
+
+    Attributes:
+        storage: Address for people, without secrets.
+        checks: What was tried and held, one sentence each.
+        cannot: What this storage cannot do, one sentence each.
+        max_steps: The most records one generation may have.
+    """
+
+    storage: str
+    checks: Sequence[str]
+    cannot: Sequence[str] = ()
+    max_steps: int = 50_000
+
+
+class Storage(Protocol):
+    """Where runs live. Safe for use by several threads.
+
+    Every operation may raise `StorageUnavailable` (nothing was written), `StorageRefused` (nothing
+    was written and will not be until somebody acts) and, where it writes, `OutcomeUnknown`.
+    Drivers' own errors never leave a storage.
+    """
+
+    @property
+    def deployment(self) -> str:
+        """Random id made when the storage was first set up; part of every idempotency key."""
+
+    def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
+        """Store *run* if its id is free; return what is stored under the id either way.
+
+        The caller sees by ``op_id`` whether it is its own. *steps* are stored with it, all or
+        nothing. The returned version is 1 for a new record; ``created`` is the storage's time if
+        it was 0, and never changes again, nor do ``flow`` and ``parent``.
+        """
+
+    def load(self, run_id: str, after: int = 0) -> Loaded | None:
+        """Return one consistent snapshot, or None if there is no such run.
+
+        Args:
+            run_id: Id of the run.
+            after: Leave out records of the generation numbered below this.
+        """
+
+    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        """Write *run* and append *steps*, all or nothing, if the stored version is *expect*.
+
+        Durable on return. The returned record has version *expect* + 1 and its ``wake`` resolved
+        to an `At` by the storage's clock. Any other stored version: `STALE`, nothing is written.
+
+        Raises:
+            RecordCorrupt: A position is recorded already; nothing was written.
+        """
+
+    def due(self, limit: int, flows: Collection[str] | None, hold: float) -> Sequence[str]:
+        """Return ids of runs whose wake time has passed, longest due first.
+
+        Open runs, and ended ones that have a parent to tell or are to be purged. A hint: it may
+        repeat and may be stale. A run that was handed out and not committed to since is left out
+        for *hold* seconds.
+
+        Args:
+            limit: At most this many, and at most 1,000.
+            flows: Only runs of these flows; None for all.
+            hold: Seconds.
+        """
+
+    def find(self, query: Query) -> Page:
+        """Return one page of the runs that match *query*, newest first, without their steps."""
+
+    def put_value(self, run_id: str, data: bytes) -> str:
+        """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
+
+    def get_value(self, run_id: str, digest: str) -> bytes:
+        """Return the bytes kept under *digest* for the run.
+
+        Raises:
+            ValueCorrupt: They are missing, or do not have that digest.
+        """
+
+    def purge(self, run_id: str, expect: int) -> bool:
+        """Shrink an ended run to a tombstone; remove a tombstone. Return whether it did.
+
+        A tombstone keeps the id, the flow, the status `purged` and the times; inputs, results,
+        records and values are gone. It is due again 30 days after the end. Does nothing and returns
+        False if the stored version is not *expect*, or the run is open or quarantined.
+        """
+
+    def probe(self) -> Probe:
+        """Verify, by trying, that the contract holds here, and say what it cannot do.
+
+        Raises:
+            StorageError: It does not hold; the message says which part.
+        """
+
+    def close(self) -> None:
+        """Give connections back. The storage may not be used afterwards."""

@@ -1,0 +1,119 @@
+"""What every storage does alike: page tokens, limits, tombstones, time that never goes back.
+
+A plugin author may use it or do the same. Knows the contract in `_storage` and no storage.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import threading
+from typing import NoReturn
+
+from ._clock import Clock
+from ._model import ENDED_STATUSES, At, In, Payload, Run, Status, Wake, evolve
+from .errors import ConfigError, RecordCorrupt
+
+MAX_PAGE = 1_000
+"""The most runs that one page may hold."""
+
+
+TOMBSTONE = 30 * 86_400.0
+"""Seconds from its end that a run's id stays taken; the oldest message (SQS) lives 14 days."""
+
+
+class StorageTime:
+    """The time of a storage: the host's clock plus its skew, never going backwards.
+
+    *raised* is also told what other processes wrote, so that all of them agree.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._mark = 0.0
+
+    def now(self, stored: float = 0.0) -> float:
+        """Return seconds since the epoch, no less than ever before and than *stored*."""
+        time = self._clock.now() + self._clock.skew()
+        with self._lock:
+            self._mark = max(self._mark, stored, time)
+            return self._mark
+
+
+def resolve_wake(wake: Wake, now: float) -> At | None:
+    """Return *wake* as a moment, counting `In` from *now*."""
+    return At(now + wake.seconds) if isinstance(wake, In) else wake
+
+
+def as_created(run: Run, now: float) -> Run:
+    """Return *run* as it is first stored: version 1, created *now* unless it says when."""
+    return evolve(run, version=1, wake=resolve_wake(run.wake, now), created=run.created or now)
+
+
+def tombstone(run: Run) -> Run | None:
+    """Return what is left of *run* after a purge, or None if it may not be purged.
+
+    The id, the flow, the generation and the times stay; whatever a user brought is gone. It is due
+    again, to be removed, when no message for the run can be under way any more.
+    """
+    if run.status not in ENDED_STATUSES:
+        return None
+    return Run(
+        run_id=run.run_id,
+        flow=run.flow,
+        input=Payload(b"null", size=4),
+        flow_version=run.flow_version,
+        generation=run.generation,
+        status=Status.PURGED,
+        fence=run.fence,
+        wake=At((run.ended or run.created) + TOMBSTONE),
+        created=run.created,
+        started=run.started,
+        ended=run.ended,
+        version=run.version + 1,
+    )
+
+
+def check_limit(limit: int) -> int:
+    """Return *limit* if it can be the length of a page.
+
+    Raises:
+        ConfigError: It is not a number from 1 to `MAX_PAGE`.
+    """
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+        raise ConfigError("limit", limit, f"use a whole number from 1 to {MAX_PAGE:,}")
+    return limit
+
+
+def page_token(run: Run) -> str:
+    """Return the token of the page that begins after *run*."""
+    return base64.urlsafe_b64encode(f"{run.created!r} {run.run_id}".encode()).decode()
+
+
+def read_page_token(token: str) -> tuple[float, str]:
+    """Return the creation time and the id that *token* was made of.
+
+    Raises:
+        ConfigError: It is not a token.
+    """
+    try:
+        text = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
+        created, space, run_id = text.partition(" ")
+        time = float(created)
+    except (AttributeError, ValueError, binascii.Error):
+        _refuse_token(token)
+    if not space or not run_id or not math.isfinite(time):
+        _refuse_token(token)
+    return time, run_id
+
+
+def _refuse_token(token: object) -> NoReturn:
+    shown = token[:80] if isinstance(token, str) else token
+    raise ConfigError("after", shown, "use the `next` of the page before, or leave it out")
+
+
+def refuse_repeat(run_id: str, position: str) -> NoReturn:
+    """Raise because a step that is to be appended stands in the record already."""
+    raise RecordCorrupt(run_id, f"step {position} is recorded already; nothing was written")
