@@ -1,0 +1,55 @@
+"""Sequential: flows that pause, die, resume and finish.
+
+The names below are what flows, applications and plugins are written with; `sequential.errors` and
+`sequential.hookspecs` are public as well, and so is `sequential.testing`.
+"""
+
+from . import errors
+from ._app import Sequential
+from ._calls import Pending, ToolCall, ToolContext, ToolResult
+from ._outcomes import Outcome
+from ._registry import Registry, flow, tool
+from ._scope import det, is_pausing, logger
+from ._steps import (
+    Step,
+    Steps,
+    continue_as_new,
+    save,
+    sleep,
+    sleep_until,
+    tool_call,
+    wait_for_signal,
+)
+from ._tools import RetryPolicy
+from .errors import Rejected, RunCancelled, SignalTimedOut, ToolError
+from .hookspecs import hookimpl
+
+__all__ = [
+    "Outcome",
+    "Pending",
+    "Registry",
+    "Rejected",
+    "RetryPolicy",
+    "RunCancelled",
+    "Sequential",
+    "SignalTimedOut",
+    "Step",
+    "Steps",
+    "ToolCall",
+    "ToolContext",
+    "ToolError",
+    "ToolResult",
+    "continue_as_new",
+    "det",
+    "errors",
+    "flow",
+    "hookimpl",
+    "is_pausing",
+    "logger",
+    "save",
+    "sleep",
+    "sleep_until",
+    "tool",
+    "tool_call",
+    "wait_for_signal",
+]

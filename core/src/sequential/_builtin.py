@@ -1,0 +1,38 @@
+"""The plugin that the core itself is: its storages and its transport.
+
+Drivers and encoders are imported when a URL asks for them, like those of any other plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ._clock import Clock
+from ._storage import Storage
+from .hookspecs import StorageFactory, TransportFactory, hookimpl
+
+
+def _open_sqlite(url: str, clock: Clock) -> Storage:
+    from ._sqlite import open_sqlite
+
+    return open_sqlite(url, clock)
+
+
+def _open_memory(url: str, clock: Clock) -> Storage:
+    from ._memory import open_memory
+
+    return open_memory(url, clock)
+
+
+@hookimpl
+def sequential_storages() -> Mapping[str, StorageFactory]:
+    """Open ``sqlite:`` and ``memory:``."""
+    return {"sqlite": _open_sqlite, "memory": _open_memory}
+
+
+@hookimpl
+def sequential_transports() -> Mapping[str, TransportFactory]:
+    """Open ``poll:``."""
+    from ._polling import open_polling
+
+    return {"poll": open_polling}

@@ -1,0 +1,156 @@
+"""One attempt of a tool call, as the ``sequential_call_tool`` hook sees it.
+
+Data and the context object that a tool may ask for; how a tool is found and run is not known here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ._model import Run
+from .errors import LeaseLost
+
+
+def idempotency_key(
+    deployment: str, run_id: str, generation: int, position: str, epoch: int
+) -> str:
+    """Return the key that names one request to another system.
+
+    The same for every attempt whose effect is unknown, also after a crash; new after an attempt
+    in which the other side certainly did nothing. Each part is preceded by its length, so that no
+    two lists of parts make one key.
+    """
+    parts = (deployment, run_id, str(generation), position, str(epoch))
+    text = b"".join(len(part.encode()).to_bytes(4) + part.encode() for part in parts)
+    return "sq1_" + base64.b32encode(hashlib.sha256(text).digest()).decode().rstrip("=").lower()
+
+
+class Hold:
+    """The claim under which a tool runs: told when it is lost, asked to be kept alive."""
+
+    __slots__ = ("beats", "lost")
+
+    def __init__(self) -> None:
+        self.lost = False
+        self.beats = 0
+
+
+class ToolContext:
+    """What a tool may know of the call it answers: annotate a parameter with it.
+
+    Attributes:
+        position: Of the step, such as ``3``.
+        attempt: From 1; informational, it may repeat after a crash.
+        epoch: Part of the idempotency key.
+        deployment: Random id of the storage.
+        hold: The claim under which the tool runs.
+    """
+
+    # Made for every step: reading the run when asked is cheaper than copying five of its fields.
+    __slots__ = ("_run", "attempt", "deployment", "epoch", "hold", "position")
+
+    def __init__(
+        self, run: Run, position: str, attempt: int, epoch: int, deployment: str, hold: Hold
+    ) -> None:
+        self._run = run
+        self.position = position
+        self.attempt = attempt
+        self.epoch = epoch
+        self.deployment = deployment
+        self.hold = hold
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run."""
+        return self._run.run_id
+
+    @property
+    def flow(self) -> str:
+        """Name of the run's flow."""
+        return self._run.flow
+
+    @property
+    def generation(self) -> int:
+        """Generation of the run."""
+        return self._run.generation
+
+    @property
+    def fence(self) -> int:
+        """Number of the claim; a system that stores the highest it saw can refuse older ones."""
+        return self._run.fence
+
+    @property
+    def run_created(self) -> float:
+        """When the run was created, in seconds since the epoch."""
+        return self._run.created
+
+    @property
+    def idempotency_key(self) -> str:
+        """Key to send along, so that the other side can tell a repeated request."""
+        run = self._run
+        return idempotency_key(
+            self.deployment, run.run_id, run.generation, self.position, self.epoch
+        )
+
+    @property
+    def lost(self) -> bool:
+        """Whether another invocation has taken the run: what this tool returns is not saved."""
+        return self.hold.lost
+
+    def heartbeat(self) -> None:
+        """Say that the tool is still working, so that its lease is renewed for longer.
+
+        Without a heartbeat a lease is renewed up to the step timeout from the start of the
+        attempt; each heartbeat starts that time anew.
+
+        Raises:
+            LeaseLost: Another invocation has taken the run; stop.
+        """
+        if self.hold.lost:
+            raise LeaseLost(self._run.run_id)
+        self.hold.beats += 1
+
+
+class ToolCall(NamedTuple):
+    """One attempt of a tool call.
+
+    Attributes:
+        category: Such as ``api``.
+        name: Of the tool within the category.
+        input: The input, decoded: an object of parameters by name, or a raw value. Not to be
+            changed: wrappers that change it make another call.
+        timeout: Seconds this attempt may take, or None.
+        context: What the tool may know.
+    """
+
+    category: str
+    name: str
+    input: Any
+    timeout: float | None
+    context: ToolContext
+
+
+class ToolResult(NamedTuple):
+    """The answer of a tool. Wrapped, since None means "not mine" to a hook."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The answer comes later, as the signal *name*.
+
+    Attributes:
+        name: Of the signal; None for the call's idempotency key.
+        timeout: Seconds to wait at most; None for ever.
+    """
+
+    name: str | None = None
+    timeout: float | None = None
+
+
+CallTool = Callable[[ToolCall], ToolResult | Pending | None]

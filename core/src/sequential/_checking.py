@@ -1,0 +1,217 @@
+"""Holds today's code against a stored history, without running a tool and without writing.
+
+The flow is played over its records by the same `Player` as in an invocation; afterwards it must
+stand where the record says. What is done about a disagreement is the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import _codec
+from ._model import Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
+from ._player import Obstacle, Over, Player
+from ._replay import Asked, describe_asked, diff
+from ._requests import Engine, Fetch, Requests
+from ._run_id import check_run_id
+from ._runner import result_place
+from ._steps import ContinueStep
+from ._storage import Loaded, Storage
+from .errors import (
+    FlowNotFound,
+    NotEncodable,
+    RunCancelled,
+    RunMissing,
+    RunStatusWrong,
+    StorageError,
+    ValuesError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay came to.
+
+    Attributes:
+        run_id: The run.
+        flow: Its flow.
+        steps: How many records it has.
+        agrees: Whether today's code could carry it on, or comes to its stored end.
+        reason: One word for machines when it does not: ``changed``, ``result``, ``input``, …
+        message: The sentence for people.
+        diff: Recorded against asked; may be empty.
+    """
+
+    run_id: str
+    flow: str
+    steps: int
+    agrees: bool = True
+    reason: str = ""
+    message: str = ""
+    diff: str = ""
+
+
+def replay(engine: Engine, storage: Storage, run_id: str) -> Replayed:
+    """Play today's code of the run's flow over its stored steps; return whether they agree.
+
+    Runs no tool and writes nothing. Code of the flow between its steps does run.
+
+    Raises:
+        RunMissing: There is no such run.
+        RunStatusWrong: It was purged.
+        FlowNotFound: The flow is not registered here.
+        StorageError: The history could not be read.
+    """
+    loaded = storage.load(check_run_id(run_id))
+    if loaded is None:
+        raise RunMissing(run_id)
+    run = loaded.run
+    if run.status is Status.PURGED:
+        raise RunStatusWrong(run_id, run.status, "replay", "a run whose history is kept")
+    flow = engine.registry.flows.get(run.flow)
+    if flow is None:
+        raise FlowNotFound(run.flow, engine.registry.flows)
+    player = Player(engine, flow, loaded.steps)
+    try:
+        _refuse_gap(loaded)
+        over = _answered(player.play(_quiet(run)), storage)
+        _refuse_other_end(engine, storage, loaded, player, over)
+    except Obstacle as found:
+        return Replayed(
+            run_id, run.flow, len(loaded.steps), False, found.reason, found.message, found.diff
+        )
+    finally:
+        player.discard()
+    return Replayed(run_id, run.flow, len(loaded.steps))
+
+
+def _quiet(run: Run) -> Run:
+    """Return *run* with its next step taken as begun: then the flow's loggers stay silent."""
+    return evolve(run, open={**run.open, str(run.cursor): Open(StepKind.SAVE)})
+
+
+def _answered(requests: Requests[Over | None], storage: Storage) -> Over | None:
+    data: bytes | None = None
+    while True:
+        try:
+            request = requests.send(data)
+        except StopIteration as stop:
+            over: Over | None = stop.value
+            return over
+        assert isinstance(request, Fetch), "a player only asks for large values"
+        data = storage.get_value(request.run_id, request.digest)
+
+
+def _refuse_gap(loaded: Loaded) -> None:
+    numbers = [record.number for record in loaded.steps]
+    if numbers != list(range(loaded.run.cursor)):
+        message = f"{len(numbers)} of {loaded.run.cursor} step records are there"
+        raise Obstacle("corrupt", message)
+
+
+def _refuse_other_end(
+    engine: Engine, storage: Storage, loaded: Loaded, player: Player, over: Over | None
+) -> None:
+    """Raise `Obstacle` unless the flow stands where the record says."""
+    run = loaded.run
+    if run.status is Status.COMPLETED:
+        _refuse_other_result(engine, storage, run, player, over)
+    elif run.status is Status.FAILED:
+        _refuse_other_error(run, player, over)
+    elif run.status is Status.CANCELLED:
+        _refuse_other_cancel(run, loaded.steps, player, over)
+    else:
+        _refuse_other_step(run, player, over)
+
+
+def _refuse_other_step(run: Run, player: Player, over: Over | None) -> None:
+    """A run that goes on must ask for what is open, if anything is."""
+    found = run.open.get(str(run.cursor))
+    if found is None:
+        return
+    was = found.name if found.kind is StepKind.SIGNAL else found.tool
+    recorded = describe_asked(Asked("", found.kind, was)) + " (begun)"
+    asked = player.asked
+    same = found.kind is asked.kind and was == asked.tool
+    if over is not None or isinstance(player.step, ContinueStep) or not same:
+        raise _other(run, recorded, _stands(player, over))
+
+
+def _refuse_other_result(
+    engine: Engine, storage: Storage, run: Run, player: Player, over: Over | None
+) -> None:
+    if over is None or over.error is not None:
+        raise _other(run, "the flow returned", _stands(player, over))
+    stored = _canonical(_stored_result(engine, storage, run))
+    try:
+        now = _canonical(over.result)
+    except NotEncodable as error:
+        raise _other(run, "the flow returned", f"a result that is refused: {error}") from error
+    if stored != now:
+        raise _other(run, f"result {_cut(stored)}", f"result {_cut(now)}", "result")
+
+
+def _refuse_other_error(run: Run, player: Player, over: Over | None) -> None:
+    assert run.error is not None
+    recorded = f"the flow raised {run.error.type}"
+    error = None if over is None else over.error
+    if over is not None and error is None:
+        try:
+            _codec.encode(over.result)
+        except NotEncodable as refused:
+            error = refused
+    # Only the class: messages may hold addresses and times.
+    if error is None or type(error).__name__ != run.error.type:
+        raise _other(run, recorded, _stands(player, over))
+
+
+def _refuse_other_cancel(
+    run: Run, steps: Sequence[StepRecord], player: Player, over: Over | None
+) -> None:
+    """A terminated run may stand anywhere; one that was told must have ended by it."""
+    told = any(record.outcome is StepOutcome.CANCELLED for record in steps)
+    if told and (over is None or not isinstance(over.error, RunCancelled)):
+        raise _other(run, "the flow ended as cancelled", _stands(player, over))
+
+
+def _stored_result(engine: Engine, storage: Storage, run: Run) -> object:
+    assert run.result is not None
+    payload, data = run.result, run.result.data
+    try:
+        if payload.ref is not None:
+            data = storage.get_value(run.run_id, payload.ref)
+        whole = Payload(data, payload.codecs, None, payload.size)
+        return _codec.decode(engine.payloads.unwrap(whole, result_place(run)))
+    except (ValuesError, StorageError) as error:
+        raise Obstacle("corrupt", str(error)) from error
+
+
+def _canonical(value: object) -> bytes:
+    return _codec.encode_canonical(value)
+
+
+def _stands(player: Player, over: Over | None) -> str:
+    if over is None:
+        if isinstance(player.step, ContinueStep):
+            return "continue as new"
+        return describe_asked(player.asked)
+    if over.error is None:
+        return "the end of the flow"
+    return f"{type(over.error).__name__}: {over.error}"[:_SHOWN]
+
+
+_SHOWN = 300
+
+
+def _cut(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _other(run: Run, recorded: str, now: str, reason: str = "changed") -> Obstacle:
+    message = (
+        f"run {run.run_id!r} recorded {recorded} after step {run.cursor}, but the code now comes"
+        f" to {now}"
+    )
+    return Obstacle(reason, message, diff(str(run.cursor), recorded, now))

@@ -1,0 +1,205 @@
+"""The production driver of the runner: answers its requests with a storage, tools, time, sends.
+
+The only place where an invocation meets the outside. Decides nothing about runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ._clock import Clock
+from ._invoke import Invoked, begin, resume
+from ._leases import Leases
+from ._model import At, In, Run
+from ._outcomes import Outcome
+from ._plugins import Plugins
+from ._requests import (
+    Commit,
+    Engine,
+    Fetch,
+    Load,
+    Observe,
+    Perform,
+    Performed,
+    Requests,
+    Send,
+    Store,
+    Wait,
+)
+from ._storage import Loaded, Storage
+from ._transport import ResumeTransport
+from ._warm import WarmTurns
+from .errors import TransportError
+
+_log = logging.getLogger("sequential")
+
+
+def token() -> str:
+    """Return 128 random bits from the operating system, as 32 hex digits."""
+    return os.urandom(16).hex()
+
+
+class KnownTime:
+    """The storage's time, as far as this process knows: its last answer, and what passed since."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._monotonic = clock.monotonic
+        self._offset = clock.now() + clock.skew() - clock.monotonic()
+
+    def now(self) -> float:
+        """Return the storage's time in seconds since the epoch."""
+        return self._offset + self._monotonic()
+
+    def is_now(self, now: float) -> None:
+        """Take *now*, just told by the storage, as the time."""
+        self._offset = now - self._monotonic()
+
+
+class Surroundings:
+    """What one invocation may know: the time, its budget, whether the process wants to end."""
+
+    def __init__(
+        self, time: KnownTime, clock: Clock, seconds: float, stopping: Callable[[], bool]
+    ) -> None:
+        self.now = time.now
+        self.token = token
+        self.stopping = stopping
+        self._clock = clock
+        self._until = clock.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return how many seconds this invocation may go on."""
+        return self._until - self._clock.monotonic()
+
+
+class Driver:
+    """Carries out invocations for one application."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        storage: Storage,
+        transport: ResumeTransport,
+        plugins: Plugins,
+        clock: Clock,
+        warm: int,
+    ) -> None:
+        self.engine = engine
+        self.time = KnownTime(clock)
+        self.warm = WarmTurns(warm)
+        self.leases = Leases(storage, engine.terms, clock, token)
+        self.stopping: Callable[[], bool] = lambda: False
+        self._storage = storage
+        self._transport = transport
+        self._plugins = plugins
+        self._clock = clock
+        self._answers: dict[type, Callable[[Any], Any]] = {
+            Commit: self._commit,
+            Perform: self._perform,
+            Load: self._load,
+            Send: self._send,
+            Wait: lambda request: clock.wait(request.seconds) and None,
+            Store: lambda request: storage.put_value(request.run_id, request.data),
+            Fetch: lambda request: storage.get_value(request.run_id, request.digest),
+            Observe: lambda request: plugins.observe(request.event),
+        }
+
+    def execute(self, run_id: str, seconds: float | None = None) -> Outcome:
+        """Make one invocation of run *run_id*, for at most *seconds* and the policy's budget."""
+        refuse_loop()
+        world = self._surroundings(seconds)
+        warm = self.warm.take(run_id)
+        return self._carry(run_id, resume(self.engine, world, run_id, warm))
+
+    def begin(self, run: Run, seconds: float | None = None) -> Outcome:
+        """Make the first invocation of *run*, which was created already claimed."""
+        return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
+
+    def answer(self, requests: Requests[Any]) -> Any:
+        """Answer *requests* until they come to their end; return what they came to."""
+        answers, answer = self._answers, None
+        error: BaseException | None = None
+        while True:
+            try:
+                if error is None:
+                    request = requests.send(answer)
+                else:
+                    thrown, error = error, None
+                    request = requests.throw(thrown)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                answer = answers[type(request)](request)
+            except BaseException as raised:  # noqa: BLE001  (the runner decides what it means)
+                error = raised
+
+    def close(self) -> None:
+        """Stop renewing, and discard the flows in memory."""
+        self.leases.close()
+        self.warm.clear()
+
+    def _surroundings(self, seconds: float | None) -> Surroundings:
+        limit = min(self.engine.policy.seconds, math.inf if seconds is None else seconds)
+        return Surroundings(self.time, self._clock, limit, self.stopping)
+
+    def _carry(self, run_id: str, requests: Requests[Invoked]) -> Outcome:
+        invoked: Invoked = self.answer(requests)
+        if invoked.turn is not None:
+            self.warm.keep(run_id, invoked.turn)
+        return invoked.outcome
+
+    # -- one answer each ---------------------------------------------------------------------
+
+    def _commit(self, request: Commit) -> object:
+        answer = self._storage.commit(request.run, request.expect, request.steps)
+        asked = request.run.wake
+        if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
+            self.time.is_now(answer.wake.time - asked.seconds)
+        return answer
+
+    def _load(self, request: Load) -> Loaded | None:
+        loaded = self._storage.load(request.run_id, request.after)
+        if loaded is not None:
+            self.time.is_now(loaded.now)
+        return loaded
+
+    def _perform(self, request: Perform) -> Performed:
+        hold = request.call.context.hold
+        lease = self.leases.add(request.run, hold)
+        result, error = None, None
+        try:
+            result = self._plugins.call_tool(request.call)
+        except MemoryError:
+            raise
+        except Exception as raised:  # noqa: BLE001  (a tool may raise anything; it is recorded)
+            error = raised
+        finally:
+            self.leases.remove(lease)
+        return Performed(result, error, lease.run, hold.lost)
+
+    def _send(self, request: Send) -> None:
+        if request.delay > self._transport.longest_delay:
+            return
+        try:
+            self._transport.send(request.run_id, request.delay)
+        except TransportError as error:
+            _log.warning("run %s: no resume message sent: %s", request.run_id, error)
+
+
+def refuse_loop() -> None:
+    """Refuse to drive a flow on a thread whose event loop it would block.
+
+    Raises:
+        RuntimeError: An event loop runs on this thread.
+    """
+    # Where asyncio was never imported no loop runs, and importing it would double a cold start.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001  (public in asyncio)
+        return
+    msg = "a flow cannot run on a thread with an event loop; await the twin that starts with a"
+    raise RuntimeError(msg)

@@ -1,0 +1,70 @@
+"""A flow as its author declares it: a generator or coroutine function under a name.
+
+How a flow is driven, and what its steps do, is not known here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+from . import _typed
+from ._binding import Binding
+from ._calls import ToolContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Body = Generator[Any, Any, Any] | Coroutine[Any, Any, Any]
+"""A started flow: what `Flow.body` returns and the runner drives by ``send``."""
+
+
+class _Starts(Protocol):
+    """The two methods of `Sequential` that a flow's own shorthands call."""
+
+    def start(self, flow: Any, input: object = None, *, run_id: str | None = None) -> str: ...
+
+    def run(self, flow: Any, input: object = None, *, run_id: str | None = None) -> Any: ...
+
+
+class Flow(Generic[P, R]):
+    """A registered flow. Calling it makes the plain generator or coroutine, as for a helper."""
+
+    def __init__(self, name: str, version: str, function: Callable[..., Body]) -> None:
+        if not (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
+            msg = f"flow {name!r} is neither a generator nor `async def`; a flow yields or awaits"
+            raise TypeError(msg)
+        self.name = name
+        self.version = version
+        self.function = function
+        self.where = f"flow {name}"
+        self.binding = Binding(function, self.where, ToolContext)
+        self.result = _typed.return_shape(function, where=self.where)
+        self.__doc__ = function.__doc__
+        self.__name__ = name
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Body:
+        """Return the plain generator or coroutine, to ``yield from`` or await in another flow."""
+        return self.function(*args, **kwargs)
+
+    def body(self, given: object) -> Body:
+        """Return the generator or coroutine for *given*, a decoded input.
+
+        Raises:
+            InputMismatch: The input does not fit the parameters.
+        """
+        return self.function(**self.binding.arguments_of(given))
+
+    def start(self, app: _Starts, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Start a run on *app* with these arguments; return its id."""
+        return app.start(self, self.binding.input_of(args, kwargs))
+
+    def run(self, app: _Starts, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Start a run on *app*, carry it to its end here, and return its result."""
+        result: R = app.run(self, self.binding.input_of(args, kwargs))
+        return result
+
+    def __repr__(self) -> str:
+        return f"<{self.where}>"

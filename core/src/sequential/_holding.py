@@ -1,0 +1,145 @@
+"""The record that an invocation holds: claimed, committed to, settled when an answer was lost.
+
+Every commit of the runner goes through `Holding.commit`: a pure change of the record, sent again
+on top of what others added meanwhile, and never sent twice. Which change is made, and why, is not
+known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from ._model import Run, Status, StepRecord, evolve
+from ._protocol import claim, is_mine
+from ._requests import Commit, Engine, Load, Requests, Wait, World
+from ._storage import STALE, Loaded
+from .errors import LeaseLost, OutcomeUnknown, StorageError, StorageUnavailable
+
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between tries while the storage cannot be reached or does not confirm; then it fails."""
+
+
+class Claim(NamedTuple):
+    """Whether the run was taken, and what was read again on the way."""
+
+    held: bool
+    reread: Loaded | None
+
+
+class Holding:
+    """The record as this invocation knows it.
+
+    Attributes:
+        run: The record, as of the last answer of the storage.
+        known: Ids of the messages that the invocation has looked at.
+    """
+
+    def __init__(self, engine: Engine, world: World, run: Run) -> None:
+        self.engine = engine
+        self.world = world
+        self.run = run
+        self.known: frozenset[str] = frozenset()
+
+    def look(self) -> None:
+        """Remember which messages have been looked at, before deciding to wait."""
+        self.known = frozenset([message.id for message in self.run.inbox])
+
+    def claim(self, after: int) -> Requests[Claim]:
+        """Try to take the run; `self.run` is then the stored record: claimed, or as it stands.
+
+        When an answer is lost or stale, the record is read again, with its steps numbered from
+        *after*: what the caller read before is then not to be trusted.
+        """
+        owner, op_id = self.world.token(), self.world.token()
+        again: Loaded | None = None
+        pauses = iter(_PAUSES)
+        while True:
+            wanted = claim(self.run, self.world.now(), owner, self.engine.terms)
+            if wanted is None:
+                return Claim(False, again)
+            try:
+                answer = yield Commit(evolve(wanted, op_id=op_id), self.run.version, ())
+            except (OutcomeUnknown, StorageUnavailable) as error:
+                yield from _pause(pauses, error)
+            else:
+                if answer is not STALE:
+                    self.run = answer
+                    return Claim(answer.owner == owner, again)
+            again = yield from self._reload(after)
+            self.run = again.run
+            if self.run.owner == owner or self.run.op_id == op_id:
+                return Claim(self.run.owner == owner, again)
+
+    def commit(
+        self,
+        change: Callable[[Run], Run],
+        op_id: str | None = None,
+        records: Sequence[StepRecord] = (),
+    ) -> Requests[None]:
+        """Commit *change* and append *records*, once, whatever becomes of the answers.
+
+        When somebody else's commit came between (a signal, a renewal), the same pure change is
+        applied to the newer record, as long as the claim and the cursor still stand.
+
+        Raises:
+            LeaseLost: Another invocation has the run. Nothing of this commit was written, or it
+                was written and the run went on from it.
+            StorageError: The storage could not be reached, or refused.
+        """
+        op_id = op_id or self.world.token()
+        held, unknown = self.run, False
+        pauses = iter(_PAUSES)
+        while True:
+            wanted = evolve(change(self.run), op_id=op_id)
+            try:
+                answer = yield Commit(wanted, self.run.version, records)
+            except StorageUnavailable as error:
+                yield from _pause(pauses, error)
+                continue
+            except OutcomeUnknown as error:
+                unknown = True
+                yield from _pause(pauses, error)
+            else:
+                if answer is not STALE:
+                    self.run = answer
+                    return
+            found = yield from self._reload(held.cursor)
+            if unknown and _applied(found, op_id):
+                return self._adopt(found.run, wanted)
+            if not is_mine(found.run, held):
+                raise LeaseLost(held.run_id)
+            self.run = found.run
+
+    def _adopt(self, found: Run, wanted: Run) -> None:
+        # The commit was applied. If another invocation already claimed the run since, a change
+        # that meant to go on holding it must not go on.
+        self.run = found
+        ours = found.fence == wanted.fence and found.generation == wanted.generation
+        if wanted.status is Status.RUNNING and not (ours and found.owner == wanted.owner):
+            raise LeaseLost(found.run_id)
+
+    def _reload(self, after: int) -> Requests[Loaded]:
+        pauses = iter(_PAUSES)
+        while True:
+            try:
+                found: Loaded | None = yield Load(self.run.run_id, after)
+            except StorageUnavailable as error:
+                yield from _pause(pauses, error)
+                continue
+            if found is None or found.run.status is Status.PURGED:
+                raise LeaseLost(self.run.run_id)
+            return found
+
+
+def _applied(found: Loaded, op_id: str) -> bool:
+    # A run-level id is not enough: a signal may have overwritten it since. The steps keep theirs.
+    return found.run.op_id == op_id or any(step.op_id == op_id for step in found.steps)
+
+
+def _pause(pauses: Iterator[float], error: StorageError) -> Requests[None]:
+    """Wait before another try; raise *error*, the storage's own, when the tries are used up."""
+    seconds = next(pauses, None)
+    if seconds is None:
+        raise error
+    yield Wait(seconds)

@@ -1,0 +1,217 @@
+"""One invocation, whole: look at the record, claim it, take a turn, let go; no I/O.
+
+A generator of requests that returns what to answer to whoever asked, and the turn if it may be
+kept warm. Everything after the claim is `_runner`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from . import _codec
+from ._events import InvocationFinished, InvocationStarted
+from ._holding import Holding
+from ._model import ENDED_STATUSES, At, Attention, Run, Status, evolve
+from ._outcomes import (
+    Blocked,
+    Busy,
+    Cancelled,
+    Completed,
+    Failed,
+    Lost,
+    Missing,
+    NotMine,
+    Outcome,
+    Paused,
+    Purged,
+    Quarantined,
+)
+from ._player import Obstacle, Player
+from ._protocol import block, is_due, release
+from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World
+from ._runner import Turn, result_place
+from ._storage import Loaded
+from .errors import LeaseLost, StorageError, ToolNotFound, ValuesError
+
+
+class Invoked(NamedTuple):
+    """What an invocation came to; *turn* is its flow, still under way, if that may be kept."""
+
+    outcome: Outcome
+    turn: Turn | None = None
+
+
+_SAID_BY_STATUS: Mapping[Status, Callable[[str], Outcome]] = {
+    Status.CANCELLED: Cancelled,
+    Status.QUARANTINED: Quarantined,
+    Status.PURGED: Purged,
+}
+
+
+def resume(
+    engine: Engine, world: World, run_id: str, warm: Turn | None = None
+) -> Requests[Invoked]:
+    """Look at run *run_id* and carry it on if it is due.
+
+    *warm* is the turn that an earlier invocation of this process kept: if the record has not moved
+    since, its flow goes on from where it stands, and nothing is read.
+    """
+    if warm is not None:
+        invoked = yield from _resume_warm(engine, world, warm)
+        if invoked is not None:
+            return invoked
+    loaded: Loaded | None = yield Load(run_id, 0)
+    if loaded is None:
+        return Invoked(Missing(run_id))
+    holding = Holding(engine, world, loaded.run)
+    if not is_due(loaded.run, world.now()) or loaded.run.flow not in engine.registry.flows:
+        return Invoked((yield from outcome_of(engine, loaded.run)))
+    claim = yield from holding.claim(0)
+    if not claim.held:
+        return Invoked((yield from outcome_of(engine, holding.run)))
+    return (yield from _take(_cold(holding, claim.reread or loaded), warm=False))
+
+
+def begin(engine: Engine, world: World, run: Run) -> Requests[Invoked]:
+    """Carry on *run*, which was created already claimed by this invocation."""
+    holding = Holding(engine, world, run)
+    return (yield from _take(_cold(holding, Loaded(run, (), world.now())), warm=False))
+
+
+def _resume_warm(engine: Engine, world: World, turn: Turn) -> Requests[Invoked | None]:
+    """Go on with *turn*; None if the run has moved since, and must be read."""
+    holding = turn.holding
+    holding.world = world
+    stood = (holding.run.generation, holding.run.cursor)
+    if not is_due(holding.run, world.now()):
+        # It may have become due since: a signal from elsewhere is not known here.
+        loaded: Loaded | None = yield Load(holding.run.run_id, holding.run.cursor)
+        if loaded is None or (loaded.run.generation, loaded.run.cursor) != stood:
+            turn.player.discard()
+            return None
+        holding.run = loaded.run
+    claim = yield from holding.claim(holding.run.cursor)
+    same = (holding.run.generation, holding.run.cursor) == stood
+    if claim.held and same:
+        return (yield from _take(turn, warm=True))
+    if not same or holding.run.status in ENDED_STATUSES:
+        turn.player.discard()
+    if claim.held:
+        loaded = yield Load(holding.run.run_id, 0)
+        assert loaded is not None
+        return (yield from _take(_cold(holding, loaded), warm=False))
+    if not same:
+        return None
+    outcome = yield from outcome_of(engine, holding.run)
+    return Invoked(outcome, None if holding.run.status in ENDED_STATUSES else turn)
+
+
+def _cold(holding: Holding, loaded: Loaded) -> Turn:
+    flow = holding.engine.registry.flows[holding.run.flow]
+    return Turn(holding, Player(holding.engine, flow, loaded.steps))
+
+
+def _take(turn: Turn, *, warm: bool) -> Requests[Invoked]:
+    """Carry a claimed run on, and let go of it whatever happens."""
+    holding = turn.holding
+    engine, world = holding.engine, holding.world
+    turn.gained = 0
+    if engine.observed:
+        yield Observe(InvocationStarted(holding.run, world.now(), warm))
+    kept = False
+    try:
+        invoked = yield from _carried(turn, warm=warm)
+        kept = invoked.turn is not None
+    except (StorageError, KeyboardInterrupt, SystemExit, MemoryError):
+        yield from _released(holding)
+        raise
+    finally:
+        if not kept:
+            turn.player.discard()
+    if engine.observed:
+        yield Observe(InvocationFinished(holding.run, invoked.outcome, world.now()))
+    return invoked
+
+
+def _carried(turn: Turn, *, warm: bool) -> Requests[Invoked]:
+    holding = turn.holding
+    try:
+        try:
+            if not warm:
+                _check_complete(holding.run, turn.player)
+            pause = yield from turn.carry()
+        except ToolNotFound as error:
+            raise Obstacle("tool-not-found", str(error)) from error
+        except ValuesError as error:
+            raise Obstacle("corrupt", str(error)) from error
+    except Obstacle as obstacle:
+        return Invoked((yield from _blocked(holding, obstacle)))
+    except LeaseLost as lost:
+        return Invoked(Lost(holding.run.run_id, str(lost)))
+    if pause is None:
+        return Invoked((yield from outcome_of(holding.engine, holding.run)))
+    return Invoked(pause, None if pause.reason == "continued" else turn)
+
+
+def _check_complete(run: Run, player: Player) -> None:
+    numbers = [record.number for record in player.ready]
+    if numbers != list(range(run.cursor)):
+        message = f"{len(numbers)} of {run.cursor} step records are there"
+        raise Obstacle("corrupt", f"the history of run {run.run_id!r} is damaged: {message}")
+
+
+def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:
+    attention = Attention(obstacle.reason, obstacle.message, obstacle.diff, holding.world.now())
+    terms = holding.engine.terms
+    try:
+        yield from holding.commit(lambda run: block(run, attention, terms))
+    except LeaseLost as lost:
+        return Lost(holding.run.run_id, str(lost))
+    return (yield from outcome_of(holding.engine, holding.run))
+
+
+def _released(holding: Holding) -> Requests[None]:
+    # Once, and without insisting: if it fails, the lease ends by itself.
+    if holding.run.status is Status.RUNNING:
+        try:
+            target = evolve(release(holding.run), op_id=holding.world.token())
+            yield Commit(target, holding.run.version, ())
+        except StorageError:
+            pass
+
+
+def outcome_of(engine: Engine, run: Run) -> Requests[Outcome]:
+    """Return what the record says, as the answer to whoever asked."""
+    wake = run.wake if isinstance(run.wake, At) else None
+    if run.status is Status.COMPLETED:
+        return Completed(run.run_id, (yield from _result(engine, run)))
+    if run.status is Status.FAILED:
+        assert run.error is not None
+        return Failed(run.run_id, run.error)
+    if run.status is Status.RUNNING:
+        return Busy(run.run_id, wake)
+    if run.status in _SAID_BY_STATUS:
+        return _SAID_BY_STATUS[run.status](run.run_id)
+    found = run.attention
+    if found is not None:
+        return Blocked(run.run_id, found.reason, found.message, found.diff, wake)
+    return _paused(engine, run, wake)
+
+
+def _paused(engine: Engine, run: Run, wake: At | None) -> Outcome:
+    if run.flow not in engine.registry.flows:
+        return NotMine(run.run_id, run.flow)
+    position = next(iter(run.open), str(run.cursor))
+    return Paused(run.run_id, position, wake, "not due")
+
+
+def _result(engine: Engine, run: Run) -> Requests[object]:
+    payload = run.result
+    assert payload is not None
+    if payload.ref is not None:
+        payload = payload._replace(data=(yield Fetch(run.run_id, payload.ref)))
+    value = _codec.decode(engine.payloads.unwrap(payload, result_place(run)))
+    flow = engine.registry.flows.get(run.flow)
+    shape = None if flow is None else flow.result
+    return value if shape is None else shape.read(value)

@@ -1,0 +1,200 @@
+"""An opened application: its storage, transport and plugins, and what can be seen of its runs.
+
+Puts the parts together, and looks. What is done to runs stands in `_tending` and `_app`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from . import _builtin, _codec
+from ._calling import RegisteredTools
+from ._checking import Replayed, replay
+from ._clock import SYSTEM_CLOCK, Clock
+from ._config import load
+from ._drive import Driver, token
+from ._invoke import outcome_of
+from ._model import Run, Status, StepRecord
+from ._outcomes import Outcome
+from ._outside import Outside
+from ._pause import PausePolicy
+from ._payload import Payloads
+from ._player import value_place
+from ._plugins import Plugins
+from ._protocol import Terms
+from ._registry import REGISTRY, Registry
+from ._replay import Check
+from ._requests import Engine
+from ._run_id import check_run_id
+from ._storage import Page, Probe, Query, Storage
+from ._targets import import_modules
+from ._transport import ResumeTransport
+from .errors import RunMissing
+
+_RECORD_ONLY = 1 << 30
+"""No generation has as many steps: asked for those after it, a storage reads the record alone."""
+
+
+class Opened:
+    """One application: a storage, a transport, plugins, and the flows and tools of this process."""
+
+    def __init__(  # noqa: PLR0913  (the settings, each with a default)
+        self,
+        storage: str | Storage = "sqlite:///sequential.db",
+        transport: str | ResumeTransport = "poll:",
+        pause: str | PausePolicy = "budget",
+        plugins: Sequence[object] | None = None,
+        *,
+        registry: Registry = REGISTRY,
+        check: Check = "inputs",
+        payload: Sequence[str] = (),
+        terms: Terms | None = None,
+        warm: int = 256,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Open the storage and the transport, and register what plugins bring.
+
+        Args:
+            storage: A URL such as ``sqlite:///flows.db`` or ``memory:``, or a storage.
+            transport: A URL such as ``poll:?every=0.5s``, or a transport.
+            pause: ``every-step``, ``budget`` (also ``budget:30s,100steps``) or ``when-waiting``.
+            plugins: Names of installed plugins to use, and plugin objects; None for all that are
+                installed.
+            registry: Where flows and tools are looked up.
+            check: What a replay compares: ``inputs``, ``names`` or ``off``.
+            payload: Payload codecs for what is stored from now on, in order.
+            terms: The numbers of the protocol.
+            warm: How many paused flows are kept in memory at most.
+            clock: For tests.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+            PluginError: No plugin opens a URL, or the one that does is broken.
+            StorageError: The storage cannot be opened.
+        """
+        names = None if plugins is None else [name for name in plugins if isinstance(name, str)]
+        objects = [plugin for plugin in plugins or () if not isinstance(plugin, str)]
+        policy = PausePolicy.parse(pause)
+        self.registry = registry
+        self.plugins = Plugins([_builtin, RegisteredTools(registry), *objects], names)
+        self.plugins.register(registry)
+        payloads = Payloads(self.plugins.payload_codecs(), payload)
+        self.clock = clock
+        self.transport = (
+            self.plugins.open_transport(transport, clock)
+            if isinstance(transport, str)
+            else transport
+        )
+        self.storage = (
+            self.plugins.open_storage(storage, clock) if isinstance(storage, str) else storage
+        )
+        self.engine = Engine(
+            registry,
+            payloads,
+            terms or Terms(),
+            policy,
+            check,
+            self.storage.deployment,
+            50_000,
+            self.plugins.observed,
+        )
+        self.driver = Driver(self.engine, self.storage, self.transport, self.plugins, clock, warm)
+        self._outside = Outside(self.engine, self.storage, clock, token)
+
+    @classmethod
+    def from_config(cls, directory: Path | None = None, **overrides: Any) -> Self:
+        """Open the application that variables and the configuration file describe.
+
+        The modules that it names are imported, so that their flows and tools are registered.
+
+        Args:
+            directory: Where ``sequential.toml`` or ``pyproject.toml`` stands; by default the
+                current directory.
+            overrides: Settings that count more than either, by name.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+            FlowUnreadable: A module cannot be imported.
+            SequentialError: As for `Sequential`.
+        """
+        place = directory or Path.cwd()
+        settings = load(overrides, os.environ, place)
+        import_modules(settings.modules, place)
+        return cls(**settings.arguments())
+
+    def __enter__(self) -> Self:
+        """Return the application itself; it is closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Discard the flows in memory, and give connections back."""
+        self.driver.close()
+        self.transport.close()
+        self.storage.close()
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def get(self, run_id: str) -> Run:
+        """Return the record of the run.
+
+        Raises:
+            RunMissing: There is no such run.
+        """
+        loaded = self.storage.load(check_run_id(run_id), _RECORD_ONLY)
+        if loaded is None:
+            raise RunMissing(run_id)
+        return loaded.run
+
+    def steps(self, run_id: str) -> Sequence[StepRecord]:
+        """Return the recorded steps of the run's generation, in order."""
+        loaded = self.storage.load(check_run_id(run_id))
+        if loaded is None:
+            raise RunMissing(run_id)
+        return loaded.steps
+
+    def find(
+        self,
+        *,
+        flow: str | None = None,
+        status: Status | str | Sequence[Status | str] = (),
+        tags: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """Return one page of runs, newest first; give its ``next`` as *after* for the one after."""
+        some = [status] if isinstance(status, str) else status
+        moment = None if since is None else since.timestamp()
+        statuses = tuple(Status(each) for each in some)
+        return self.storage.find(Query(flow, statuses, tags or {}, moment, None, after, limit))
+
+    def outcome(self, run: Run) -> Outcome:
+        """Return what *run* came to, its result decoded and read by the flow's annotation."""
+        outcome: Outcome = self.driver.answer(outcome_of(self.engine, run))
+        return outcome
+
+    def value(self, run: Run, step: StepRecord) -> Any:
+        """Return the decoded result of *step*; of a failed step, its error as an object."""
+        return _codec.decode(self._outside.data_of(step.value, value_place(run, step.position)))
+
+    def probe(self) -> Probe:
+        """Verify, by trying, that the storage keeps its contract."""
+        return self.storage.probe()
+
+    def replay(self, run_id: str) -> Replayed:
+        """Hold today's code against the run's history; runs no tool and writes nothing.
+
+        Raises:
+            RunMissing: There is no such run.
+            RunStatusWrong: It was purged.
+            FlowNotFound: Its flow is not registered here.
+        """
+        return replay(self.engine, self.storage, run_id)

@@ -1,0 +1,175 @@
+"""Finds plugins, asks them, and gives pluggy's answers their types.
+
+The only file that touches pluggy's manager. Entry points are walked here, not by pluggy: a broken
+plugin is one line in ``sequential plugins``, and an error only when what it brings is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import pluggy
+
+from . import hookspecs
+from ._calls import Pending, ToolCall, ToolResult
+from ._clock import Clock
+from ._events import Event
+from ._payload import PayloadCodec
+from ._registry import Registry
+from ._storage import Storage
+from ._transport import ResumeTransport
+from .errors import PluginBroken, SchemeUnknown, SequentialError
+
+_log = logging.getLogger("sequential")
+
+_BROUGHT_BY = {
+    "postgresql": "sequential-postgres",
+    "postgres": "sequential-postgres",
+    "s3": "sequential-s3",
+    "http": "sequential-http",
+    "https": "sequential-http",
+    "sqs": "sequential-sqs",
+}
+"""Our own packages, by the schemes that they open: so that an error can name what to install."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """One plugin, for ``sequential plugins``: *error* says why it could not be loaded."""
+
+    name: str
+    distribution: str
+    version: str
+    hooks: tuple[str, ...]
+    error: str | None = None
+
+
+class Plugins:
+    """The plugins of one application."""
+
+    def __init__(self, objects: Sequence[object] = (), only: Sequence[str] | None = None) -> None:
+        """Register *objects* as plugins, then those installed.
+
+        Args:
+            objects: Plugins given in code; asked before installed ones.
+            only: Names of the entry points to use; None for all that are installed.
+        """
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        self.found: list[PluginInfo] = []
+        for entry in sorted(entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name):
+            if only is None or entry.name in only:
+                self._load(entry)
+        for plugin in objects:
+            self.manager.register(plugin)
+        self.manager.check_pending()
+        # With a single implementation pluggy's call is skipped: it costs as much as a whole step
+        # in memory, and means the same.
+        caller = self.manager.hook.sequential_call_tool
+        alone = caller.get_hookimpls()
+        single = len(alone) == 1 and not (alone[0].wrapper or alone[0].hookwrapper)
+        self._call_tool: Callable[..., Any] = alone[0].function if single else caller
+
+    def _load(self, entry: EntryPoint) -> None:
+        package, version = "", ""
+        if entry.dist is not None:
+            package, version = entry.dist.name, entry.dist.version
+        error = None
+        names: tuple[str, ...] = ()
+        try:
+            plugin = entry.load()
+            self.manager.register(plugin, name=entry.name)
+            names = tuple(sorted(h.name for h in self.manager.get_hookcallers(plugin) or ()))
+        except Exception as broken:  # noqa: BLE001  (any plugin may be broken in any way)
+            error = f"{type(broken).__name__}: {broken}"
+            _log.warning("plugin %s cannot be loaded: %s", entry.name, error)
+        self.found.append(PluginInfo(entry.name, package, version, names, error))
+
+    # -- what plugins bring ------------------------------------------------------------------
+
+    def open_storage(self, url: str, clock: Clock) -> Storage:
+        """Return the storage at *url*.
+
+        Raises:
+            SchemeUnknown: No plugin opens its scheme; the message says what to install.
+            PluginBroken: The plugin that opens it failed in a way of its own.
+        """
+        factories = self._merged(self.manager.hook.sequential_storages())
+        return cast("Storage", self._open("storage", factories, url, clock))
+
+    def open_transport(self, url: str, clock: Clock) -> ResumeTransport:
+        """Return the resume transport at *url*; raises like `open_storage`."""
+        factories = self._merged(self.manager.hook.sequential_transports())
+        return cast("ResumeTransport", self._open("transport", factories, url, clock))
+
+    def payload_codecs(self) -> Sequence[PayloadCodec]:
+        """Return every payload codec that a plugin brings."""
+        return [codec for some in self.manager.hook.sequential_payload_codecs() for codec in some]
+
+    def register(self, registry: Registry) -> None:
+        """Let every plugin add its flows and tools."""
+        self.manager.hook.sequential_register(registry=registry)
+
+    def commands(self, cli: object) -> None:
+        """Let every plugin add its commands."""
+        self.manager.hook.sequential_commands(cli=cli)
+
+    # -- what plugins are told and asked while runs go on ------------------------------------
+
+    def call_tool(self, call: ToolCall) -> ToolResult | Pending | None:
+        """Make one attempt of a tool call; None when it is nobody's."""
+        answer = self._call_tool(call=call)
+        if answer is None or isinstance(answer, ToolResult | Pending):
+            return answer
+        raise PluginBroken(
+            f"{call.category}.{call.name}",
+            f"its hook returned {type(answer).__name__}, not ToolResult, Pending or None",
+        )
+
+    @property
+    def observed(self) -> bool:
+        """Whether any plugin wants to be told what happens."""
+        return bool(self.manager.hook.sequential_observe.get_hookimpls())
+
+    def observe(self, event: Event) -> None:
+        """Tell every observer of *event*; one that fails is logged and harms nobody."""
+        for implementation in self.manager.hook.sequential_observe.get_hookimpls():
+            try:
+                implementation.function(*(event for _ in implementation.argnames))
+            except Exception:  # noqa: BLE001  (an observer may fail in any way, and harms nobody)
+                _log.exception("observer %s failed", implementation.plugin_name)
+
+    # -- the parts ---------------------------------------------------------------------------
+
+    def _merged(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        # Answers come last registered first; who was registered last may override.
+        for answer in reversed(answers):
+            merged.update(answer)
+        return merged
+
+    def _open(self, noun: str, factories: Mapping[str, Any], url: str, clock: Clock) -> object:
+        scheme = urlsplit(url).scheme
+        factory = factories.get(scheme)
+        if factory is None:
+            raise SchemeUnknown(noun, scheme or url, factories, self._remedy(noun, scheme))
+        try:
+            return factory(url, clock)
+        except SequentialError:
+            raise
+        except ImportError as error:
+            raise PluginBroken(scheme, f"{error}; install what it needs") from error
+
+    def _remedy(self, noun: str, scheme: str) -> str:
+        for plugin in self.found:
+            if plugin.error is not None and scheme in plugin.name:
+                return f"plugin {plugin.name} is installed but broken: {plugin.error}"
+        package = _BROUGHT_BY.get(scheme)
+        if package is None:
+            return f"write the {noun} as a URL with one of these schemes"
+        return f"it needs: pip install {package}"

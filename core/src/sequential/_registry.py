@@ -1,0 +1,175 @@
+"""The flows and tools of this process, by name, and the decorators that put them there.
+
+Names stand in stored records, so they are looked up here and never imported from stored data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+
+from ._calls import ToolContext
+from ._clock import seconds_of
+from ._flow import Flow
+from ._steps import Errors
+from ._tools import ONE_ATTEMPT, Mode, RetryPolicy, Tool, ToolOptions
+from .errors import NameTaken
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CATEGORY = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+class Registry:
+    """Flows by name and tools by category and name."""
+
+    def __init__(self) -> None:
+        self.flows: dict[str, Flow[..., Any]] = {}
+        self.tools: dict[tuple[str, str], Tool[..., Any]] = {}
+
+    def add_flow(self, added: Flow[..., Any]) -> None:
+        """Register *added*. A reload of the same function replaces it.
+
+        Raises:
+            NameTaken: Another function has the name.
+        """
+        _refuse_other("flow", added.name, self.flows.get(added.name), added)
+        self.flows[added.name] = added
+
+    def add_tool(self, added: Tool[..., Any]) -> None:
+        """Register *added*. A reload of the same function replaces it.
+
+        Raises:
+            NameTaken: Another function has the category and name.
+        """
+        key = (added.category, added.name)
+        _refuse_other("tool", f"{added.category}.{added.name}", self.tools.get(key), added)
+        self.tools[key] = added
+
+    def tool_names(self) -> list[str]:
+        """Return ``category.name`` of every tool, sorted."""
+        return sorted(f"{category}.{name}" for category, name in self.tools)
+
+
+REGISTRY = Registry()
+"""What the decorators fill when they are not told another registry."""
+
+
+class _Registered(Protocol):
+    @property
+    def function(self) -> Callable[..., Any]: ...
+
+
+def _refuse_other(kind: str, name: str, first: _Registered | None, second: _Registered) -> None:
+    if first is not None and _origin(first) != _origin(second):
+        raise NameTaken(kind, name, _origin(first), _origin(second))
+
+
+def _origin(registered: _Registered) -> str:
+    # The file and line, not the module's name: a file run as a script and imported again is one.
+    code = registered.function.__code__
+    return f"{registered.function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
+
+
+class _FlowDecorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Flow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Generator[Any, Any, R]], /) -> Flow[P, R]: ...
+
+
+@overload
+def flow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Flow[P, R]: ...
+@overload
+def flow(function: Callable[P, Generator[Any, Any, R]], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *, name: str | None = None, version: str = "1", registry: Registry = ...
+) -> _FlowDecorator: ...
+def flow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str = "1",
+    registry: Registry = REGISTRY,
+) -> Any:
+    """Make a generator or coroutine function a flow, and register it.
+
+    Args:
+        function: The function, when the decorator is used without arguments.
+        name: What records call it; by default the function's qualified name.
+        version: Stored with each run.
+        registry: Where to register it; by default the process's own.
+
+    Raises:
+        NameTaken: Another flow has the name.
+        AmbiguousUnion: An annotation cannot be read back from JSON.
+    """
+
+    def decorate(decorated: Callable[..., Any]) -> Flow[..., Any]:
+        made: Flow[..., Any] = Flow(name or decorated.__qualname__, version, decorated)
+        registry.add_flow(made)
+        return made
+
+    return decorate if function is None else decorate(function)
+
+
+class _ToolDecorator(Protocol):
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[ToolContext, P], Coroutine[Any, Any, R]], /
+    ) -> Tool[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[ToolContext, P], R], /) -> Tool[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Tool[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Tool[P, R]: ...
+
+
+def tool(  # noqa: PLR0913  (one keyword per option, each with a default)
+    category: str,
+    name: str | None = None,
+    *,
+    retry: RetryPolicy = ONE_ATTEMPT,
+    timeout: timedelta | float | None = None,
+    mode: Mode = "at-least-once",
+    ignore: Iterable[str] = (),
+    errors: Errors = "raise",
+    registry: Registry = REGISTRY,
+) -> _ToolDecorator:
+    """Make a function, sync or async, a tool, and register it.
+
+    The decorated function, called in a flow, makes a step whose result is the function's. A first
+    parameter annotated `ToolContext` is filled in for each call and is not part of the input.
+
+    Args:
+        category: 1 to 64 of letters, digits, ``_`` and ``-``.
+        name: What records call it; by default the function's qualified name.
+        retry: How often and how spaced; by default one attempt.
+        timeout: Seconds that one attempt may take, or a timedelta; None for no limit.
+        mode: ``at-least-once`` (default), or ``at-most-once``.
+        ignore: Parameters left out when a replay compares inputs.
+        errors: ``raise`` a `ToolError` in the flow, or ``return`` ``{"__error": message}``.
+        registry: Where to register it; by default the process's own.
+
+    Raises:
+        NameTaken: Another tool has the category and name.
+        AmbiguousUnion: An annotation cannot be read back from JSON.
+    """
+    if not _CATEGORY.match(category):
+        msg = f"{category!r} cannot be a tool's category; use letters, digits, _ and -"
+        raise ValueError(msg)
+    seconds = None if timeout is None else seconds_of(timeout)
+    options = ToolOptions(retry, seconds, mode, frozenset(ignore), errors)
+
+    def decorate(function: Callable[..., Any]) -> Tool[..., Any]:
+        made: Tool[..., Any] = Tool(category, name or function.__qualname__, function, options)
+        registry.add_tool(made)
+        return made
+
+    return cast("_ToolDecorator", decorate)

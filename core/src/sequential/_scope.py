@@ -1,0 +1,100 @@
+"""What code inside a flow may ask about the run it belongs to.
+
+The runner sets one `Scope` per frame in a context variable; `det`, `logger` and `is_pausing` read
+it. Nothing here advances a flow or touches storage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+
+class Scope:
+    """The run that the current code belongs to, and how far its history has been replayed.
+
+    Attributes:
+        seed: What deterministic values are derived from: deployment, run and generation.
+        records: Records that the flow has been given so far.
+        now: Recorded end of the last of them; before the first, the run's creation.
+        draws: Deterministic values taken since the last record.
+        replaying: Whether records are left that the flow has not been given.
+        pausing: Whether the frame is being discarded.
+    """
+
+    __slots__ = ("draws", "now", "pausing", "records", "replaying", "seed")
+
+    def __init__(self, seed: bytes, now: float, *, replaying: bool) -> None:
+        self.seed = seed
+        self.records = 0
+        self.now = now
+        self.draws = 0
+        self.replaying = replaying
+        self.pausing = False
+
+    def draw(self) -> bytes:
+        """Return 32 bytes that are the same at this point of the flow in every invocation."""
+        point = f"{self.records}:{self.draws}".encode()
+        self.draws += 1
+        return hashlib.sha256(self.seed + point).digest()
+
+
+CURRENT: ContextVar[Scope | None] = ContextVar("sequential_scope", default=None)
+
+
+def _scope(asked: str) -> Scope:
+    scope = CURRENT.get()
+    if scope is None:
+        msg = f"{asked} only works inside a flow; elsewhere use the standard library"
+        raise RuntimeError(msg)
+    return scope
+
+
+class Det:
+    """Values that are the same on every replay, without a step and without a write."""
+
+    def now(self) -> datetime:
+        """Return when the last step was recorded, in UTC; before the first, the run's creation."""
+        return datetime.fromtimestamp(_scope("det.now()").now, UTC)
+
+    def random(self) -> float:
+        """Return a number from 0 up to, but not including, 1."""
+        return (int.from_bytes(_scope("det.random()").draw()[:7]) >> 3) * 2.0**-53
+
+    def uuid4(self) -> uuid.UUID:
+        """Return a UUID of version 4."""
+        return uuid.UUID(bytes=_scope("det.uuid4()").draw()[:16], version=4)
+
+
+det = Det()
+
+
+def is_pausing() -> bool:
+    """Tell cleanup code whether the frame is being discarded because the run pauses.
+
+    ``finally`` blocks and ``with`` exits run at every discard of a frame; code in them that must
+    only run when the flow really gets there asks this first. False outside a flow.
+    """
+    scope = CURRENT.get()
+    return scope is not None and scope.pausing
+
+
+class _SilentOnReplay(logging.Filter):
+    """Drops what a flow logs again only because it is replayed, or discarded."""
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  (logging's signature)
+        scope = CURRENT.get()
+        return scope is None or not (scope.replaying or scope.pausing)
+
+
+_SILENT = _SilentOnReplay()
+
+
+def logger(name: str) -> logging.Logger:
+    """Return the logger *name*, made silent while a flow is replayed."""
+    found = logging.getLogger(name)
+    found.addFilter(_SILENT)
+    return found

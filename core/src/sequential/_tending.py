@@ -1,0 +1,153 @@
+"""What is told to runs and done to them from outside, as methods of the application.
+
+Signals, cancels, repairs, sweeping. The transitions are `_protocol`'s, committed by `_outside`;
+here a resume message follows where one is due.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from ._model import At, Run, Status
+from ._opened import Opened
+from ._player import input_place
+from ._protocol import CANCEL, NOW
+from ._run_id import check_run_id, new_run_id
+from .errors import PositionMissing, RunMissing, TransportError
+
+_log = logging.getLogger("sequential")
+
+_KEPT = frozenset({Status.PAUSED, Status.RUNNING, Status.QUARANTINED})
+
+
+class Tended(Opened):
+    """An application whose runs can be told things and repaired."""
+
+    # -- telling and repairing ---------------------------------------------------------------
+
+    def signal(
+        self, run_id: str, name: str, value: object = None, *, signal_id: str | None = None
+    ) -> bool:
+        """Send the signal *name* to the run; it waits there until the flow asks for it.
+
+        Args:
+            run_id: The run.
+            name: Not starting with ``$``.
+            value: Anything that can be stored.
+            signal_id: Accepted once; by default a new one, so that each call is a new signal.
+
+        Returns:
+            Whether it was accepted: False if one with this id was before.
+
+        Raises:
+            RunMissing: There is no such run.
+            RunStatusWrong: It has ended.
+            NotEncodable: The value cannot be stored.
+        """
+        if not name or name.startswith("$"):
+            msg = f"{name!r} cannot be the name of a signal; use a word that does not start with $"
+            raise ValueError(msg)
+        accepted = self._outside.send(
+            check_run_id(run_id), signal_id or uuid.uuid4().hex, name, value
+        )
+        self._send(self.get(run_id))
+        return accepted
+
+    def cancel(self, run_id: str, reason: str = "") -> bool:
+        """Ask the run to stop: `RunCancelled` is raised in it at its next step, so it can clean up.
+
+        Returns whether this was the first to ask.
+        """
+        run = self.get(run_id)
+        sent_id = f"{CANCEL}:{run.generation}"
+        accepted = self._outside.send(run_id, sent_id, CANCEL, {"reason": reason})
+        self._send(self.get(run_id))
+        return accepted
+
+    def terminate(self, run_id: str) -> Run:
+        """End the run as cancelled at once; none of its code runs any more."""
+        return self._outside.terminate(check_run_id(run_id))
+
+    def retry(self, run_id: str) -> Run:
+        """Carry a failed, cancelled or quarantined run on from the step that failed."""
+        return self._sent(self._outside.retry(check_run_id(run_id)))
+
+    def redrive(self, run_id: str) -> Run:
+        """Give a quarantined run another chance; look at a blocked one at once."""
+        return self._sent(self._outside.redrive(check_run_id(run_id)))
+
+    def fork(
+        self, run_id: str, at: str, *, edit: tuple[object] | None = None, new_id: str | None = None
+    ) -> str:
+        """Start a new run from the steps that this one recorded before position *at*.
+
+        Args:
+            run_id: The run, which stays as it is.
+            at: Position of the step to do anew, such as ``"3"``.
+            edit: A one-element tuple: the result to take for that step instead of doing it.
+            new_id: Id of the new run.
+
+        Raises:
+            PositionMissing: There is no such step.
+        """
+        loaded = self.storage.load(check_run_id(run_id))
+        if loaded is None:
+            raise RunMissing(run_id)
+        number = next((s.number for s in loaded.steps if s.position == at), None)
+        if number is None:
+            raise PositionMissing(run_id, at)
+        source = loaded.run
+        chosen = check_run_id(new_id or new_run_id())
+        data = self._outside.data_of(source.input, input_place(source.run_id))
+        payload, digest = self._outside.input_payload(chosen, data)
+        tags = {**source.tags, "forked_from": run_id}
+        run = Run(
+            chosen, source.flow, payload, source.flow_version, wake=NOW, tags=tags, asked=digest,
+            created=self.driver.time.now(),
+        )  # fmt: skip
+        forked = self._outside.fork(source, loaded.steps[: number + 1], run, edit)
+        return self._sent(forked).run_id
+
+    def purge(self, run_id: str) -> bool:
+        """Shrink an ended run to a tombstone, or remove its tombstone; False if it goes on."""
+        return self.storage.purge(run_id, self.get(run_id).version)
+
+    def tidy(self, run_id: str) -> bool:
+        """Purge an ended run whose time has come; return whether it was. Workers call it."""
+        run = self.get(run_id)
+        if run.notice or run.status in _KEPT or not isinstance(run.wake, At):
+            return False
+        over = run.wake.time <= self.driver.time.now()
+        return over and self.storage.purge(run_id, run.version)
+
+    def sweep(self, limit: int = 100) -> int:
+        """Send resume messages for what is due; return how many. Any process may call it.
+
+        With a transport that carries no messages (polling) there is nothing to send: workers
+        look for due runs themselves.
+        """
+        if not self.transport.carries:
+            return 0
+        ids = self.storage.due(limit, None, 30.0)
+        return sum(self._resume(run_id) for run_id in ids)
+
+    def _sent(self, run: Run) -> Run:
+        self._send(run)
+        return run
+
+    def _send(self, run: Run) -> None:
+        """Send a resume message if *run* is due; the sweeper finds it where that fails."""
+        wake = run.wake
+        if run.status is Status.PAUSED and isinstance(wake, At):
+            delay = wake.time - self.driver.time.now()
+            if delay <= self.transport.longest_delay:
+                self._resume(run.run_id, max(0.0, delay))
+
+    def _resume(self, run_id: str, delay: float = 0.0) -> bool:
+        try:
+            self.transport.send(run_id, delay)
+        except TransportError as error:
+            _log.warning("run %s: no resume message sent: %s", run_id, error)
+            return False
+        return True
