@@ -248,6 +248,7 @@ class Sequential(Tended):
             tags=_checked_tags(tags or {}),
             created=self.driver.time.now(),
             asked=digest,
+            trace=self.plugins.trace(),
         )
 
     def _flow(self, flow: str | Flow[..., Any]) -> Flow[..., Any]:

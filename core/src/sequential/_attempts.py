@@ -106,9 +106,14 @@ class Attempts:
             state.attempt,
             started,
             self.holding.world.now(),
-            None if done.error is None else type(done.error).__name__,
+            self._error_name(done),
             isinstance(done.result, Pending),
         )
+
+    def _error_name(self, done: Performed) -> str | None:
+        if done.error is not None:
+            return type(done.error).__name__
+        return "ToolNotFound" if done.result is None else None
 
     def _ended(self, done: Performed, state: Open) -> Settled | Waiting | Open:
         """Return how the attempt ended the step, or the state in which the next one starts."""

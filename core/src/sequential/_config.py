@@ -41,6 +41,7 @@ class Settings:
         retention: How long an ended run keeps its payload.
         step_timeout: How long a lease is renewed for one attempt without a heartbeat.
         warm: How many paused flows are kept in memory at most.
+        telemetry: ``off``, or ``otlp``: spans go where the ``OTEL_*`` variables say.
         tables: Tables of the configuration file, by name: each belongs to the plugin so called.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     retention: float = _TERMS.retention
     step_timeout: float = _TERMS.step_timeout
     warm: int = 256
+    telemetry: str = "off"
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Settings:
                 step_timeout=self.step_timeout,
             ),
             "warm": self.warm,
+            "telemetry": self.telemetry,
         }
 
     def __repr__(self) -> str:
@@ -184,6 +187,12 @@ def _check(setting: str, value: object) -> str:
     return str(value)
 
 
+def _telemetry(setting: str, value: object) -> str:
+    if value not in ("off", "otlp"):
+        raise ConfigError(setting, value, "use off or otlp")
+    return str(value)
+
+
 def _names(setting: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -226,6 +235,7 @@ _READ: Final[dict[str, Callable[[str, object], Any]]] = {
     "retention": _seconds,
     "step_timeout": _seconds,
     "warm": _count(0),
+    "telemetry": _telemetry,
 }
 
 

@@ -58,7 +58,11 @@ def resume(
     since, its flow goes on from where it stands, and nothing is read.
     """
     if warm is not None:
-        invoked = yield from _resume_warm(engine, world, warm)
+        try:
+            invoked = yield from _resume_warm(engine, world, warm)
+        except BaseException:
+            warm.player.discard()
+            raise
         if invoked is not None:
             return invoked
     loaded: Loaded | None = yield Load(run_id, 0)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Protocol, Self
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
@@ -39,6 +39,17 @@ _RECORD_ONLY = 1 << 30
 """No generation has as many steps: asked for those after it, a storage reads the record alone."""
 
 
+class _Flushes(Protocol):
+    def flush(self, seconds: float = ...) -> bool: ...
+
+
+def _telemetry() -> _Flushes:
+    # OpenTelemetry is only imported when somebody wants it.
+    from ._telemetry import Telemetry
+
+    return Telemetry.otlp()
+
+
 class Opened:
     """One application: a storage, a transport, plugins, and the flows and tools of this process."""
 
@@ -54,6 +65,7 @@ class Opened:
         payload: Sequence[str] = (),
         terms: Terms | None = None,
         warm: int = 256,
+        telemetry: Literal["off", "otlp"] = "off",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Open the storage and the transport, and register what plugins bring.
@@ -69,6 +81,8 @@ class Opened:
             payload: Payload codecs for what is stored from now on, in order.
             terms: The numbers of the protocol.
             warm: How many paused flows are kept in memory at most.
+            telemetry: ``otlp`` sends spans where the ``OTEL_*`` variables say. For a tracer
+                provider of your own, pass a `sequential.telemetry.Telemetry` as plugin instead.
             clock: For tests.
 
         Raises:
@@ -78,6 +92,9 @@ class Opened:
         """
         names = None if plugins is None else [name for name in plugins if isinstance(name, str)]
         objects = [plugin for plugin in plugins or () if not isinstance(plugin, str)]
+        self._telemetry = _telemetry() if telemetry == "otlp" else None
+        if self._telemetry is not None:
+            objects.append(self._telemetry)
         policy = PausePolicy.parse(pause)
         self.registry = registry
         self.plugins = Plugins([_builtin, RegisteredTools(registry), *objects], names)
@@ -137,6 +154,8 @@ class Opened:
     def close(self) -> None:
         """Discard the flows in memory, and give connections back."""
         self.driver.close()
+        if self._telemetry is not None:
+            self._telemetry.flush()
         self.transport.close()
         self.storage.close()
 

@@ -81,12 +81,16 @@ class Plugins:
             package, version = entry.dist.name, entry.dist.version
         error = None
         names: tuple[str, ...] = ()
+        plugin = None
         try:
             plugin = entry.load()
             self.manager.register(plugin, name=entry.name)
+            self.manager.check_pending()
             names = tuple(sorted(h.name for h in self.manager.get_hookcallers(plugin) or ()))
         except Exception as broken:  # noqa: BLE001  (any plugin may be broken in any way)
             error = f"{type(broken).__name__}: {broken}"
+            if self.manager.is_registered(plugin):  # the hooks before the one that is wrong
+                self.manager.unregister(plugin)
             _log.warning("plugin %s cannot be loaded: %s", entry.name, error)
         self.found.append(PluginInfo(entry.name, package, version, names, error))
 
@@ -99,17 +103,18 @@ class Plugins:
             SchemeUnknown: No plugin opens its scheme; the message says what to install.
             PluginBroken: The plugin that opens it failed in a way of its own.
         """
-        factories = self._merged(self.manager.hook.sequential_storages())
+        factories = self._merged("sequential_storages")
         return cast("Storage", self._open("storage", factories, url, clock))
 
     def open_transport(self, url: str, clock: Clock) -> ResumeTransport:
         """Return the resume transport at *url*; raises like `open_storage`."""
-        factories = self._merged(self.manager.hook.sequential_transports())
+        factories = self._merged("sequential_transports")
         return cast("ResumeTransport", self._open("transport", factories, url, clock))
 
     def payload_codecs(self) -> Sequence[PayloadCodec]:
         """Return every payload codec that a plugin brings."""
-        return [codec for some in self.manager.hook.sequential_payload_codecs() for codec in some]
+        answers = self._answers("sequential_payload_codecs", Sequence)
+        return [codec for some in answers for codec in some]
 
     def register(self, registry: Registry) -> None:
         """Let every plugin add its flows and tools."""
@@ -131,6 +136,10 @@ class Plugins:
             f"its hook returned {type(answer).__name__}, not ToolResult, Pending or None",
         )
 
+    def trace(self) -> Mapping[str, str]:
+        """Return what a new run should remember of its caller's trace; empty when nobody says."""
+        return dict(self.manager.hook.sequential_trace() or {})
+
     @property
     def observed(self) -> bool:
         """Whether any plugin wants to be told what happens."""
@@ -146,8 +155,17 @@ class Plugins:
 
     # -- the parts ---------------------------------------------------------------------------
 
-    def _merged(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _answers(self, hook: str, wanted: type) -> list[Any]:
+        answers: list[Any] = getattr(self.manager.hook, hook)()
+        for answer in answers:
+            if not isinstance(answer, wanted):
+                reason = f"its hook returned {type(answer).__name__}, not a {wanted.__name__}"
+                raise PluginBroken(hook, reason)
+        return answers
+
+    def _merged(self, hook: str) -> dict[str, Any]:
         merged: dict[str, Any] = {}
+        answers = self._answers(hook, Mapping)
         # Answers come last registered first; who was registered last may override.
         for answer in reversed(answers):
             merged.update(answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 
+from ._events import RunEnded
 from ._model import At, Run, Status
 from ._opened import Opened
 from ._player import input_place
@@ -67,7 +68,9 @@ class Tended(Opened):
 
     def terminate(self, run_id: str) -> Run:
         """End the run as cancelled at once; none of its code runs any more."""
-        return self._outside.terminate(check_run_id(run_id))
+        run = self._outside.terminate(check_run_id(run_id))
+        self.plugins.observe(RunEnded(run, self.driver.time.now()))
+        return run
 
     def retry(self, run_id: str) -> Run:
         """Carry a failed, cancelled or quarantined run on from the step that failed."""

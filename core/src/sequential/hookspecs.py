@@ -103,6 +103,15 @@ def sequential_payload_codecs() -> Sequence[PayloadCodec]:  # type: ignore[empty
     """
 
 
+@hookspec(firstresult=True)
+def sequential_trace() -> Mapping[str, str] | None:
+    """Return what a run should remember of the trace that its caller is in, or None.
+
+    Called when a run is started; a mapping of W3C names (``traceparent``, ``tracestate``) is stored
+    with the run and handed to observers with it.
+    """
+
+
 @hookspec
 def sequential_observe(event: Event) -> None:
     """Be told what happened.
@@ -124,5 +133,6 @@ __all__ = [
     "sequential_payload_codecs",
     "sequential_register",
     "sequential_storages",
+    "sequential_trace",
     "sequential_transports",
 ]
