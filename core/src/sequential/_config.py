@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ._pause import PausePolicy
 from ._protocol import Terms
@@ -168,6 +169,10 @@ def _refuse_unknown(name: str, value: object, place: str) -> None:
 
 def _url(setting: str, value: object) -> str:
     if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", value):
+        try:
+            urlsplit(value)
+        except ValueError as error:
+            raise ConfigError(setting, shown_url(value), f"it is no URL: {error}") from None
         return value
     shown = shown_url(value) if isinstance(value, str) else value
     raise ConfigError(setting, shown, "write a URL, such as sqlite:///flows.db or poll:")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 
-_BUDGET = re.compile(r"budget(?::(?:(\d+(?:\.\d+)?)s)?,?(?:(\d+)steps)?)?\Z")
+_BUDGET = re.compile(r"budget(?::(\d+(?:\.\d+)?)s(?:,(\d+)steps)?|:(\d+)steps)?\Z")
 _REMEDY = "use every-step, when-waiting, budget, budget:30s, budget:100steps or budget:30s,100steps"
 
 
@@ -45,10 +45,14 @@ class PausePolicy:
         found = _BUDGET.match(text)
         if found is None:
             raise ConfigError("pause", text, _REMEDY)
-        seconds, steps = found.groups()
+        seconds, *either = found.groups()
+        steps = either[0] or either[1]
         if seconds is None and steps is None:
             return BUDGET
-        return cls(float(seconds or math.inf), float(steps or math.inf))
+        policy = cls(float(seconds or math.inf), float(steps or math.inf))
+        if not (policy.seconds and policy.steps):
+            raise ConfigError("pause", text, f"{_REMEDY}, and more than nothing")
+        return policy
 
 
 BUDGET = PausePolicy(seconds=30.0)

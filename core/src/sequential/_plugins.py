@@ -23,7 +23,7 @@ from ._payload import PayloadCodec
 from ._registry import Registry
 from ._storage import Storage
 from ._transport import ResumeTransport
-from .errors import PluginBroken, SchemeUnknown, SequentialError
+from .errors import ConfigError, PluginBroken, SchemeUnknown, SequentialError
 
 _log = logging.getLogger("sequential")
 
@@ -172,7 +172,10 @@ class Plugins:
         return merged
 
     def _open(self, noun: str, factories: Mapping[str, Any], url: str, clock: Clock) -> object:
-        scheme = urlsplit(url).scheme
+        try:
+            scheme = urlsplit(url).scheme
+        except ValueError as error:
+            raise ConfigError(noun, url, f"it cannot be read as a URL: {error}") from None
         factory = factories.get(scheme)
         if factory is None:
             raise SchemeUnknown(noun, scheme or url, factories, self._remedy(noun, scheme))

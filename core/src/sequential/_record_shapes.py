@@ -124,6 +124,7 @@ class StateShape(_Struct):
     at: str | None = None  # position of the parent
     progress: Packed | None = None
     trace: dict[str, str] = {}
+    asked: str = ""
 
 
 class RunRow(msgspec.Struct, array_like=True):

@@ -75,6 +75,7 @@ def pack_state(run: Run) -> bytes:
             None if run.parent is None else run.parent.position,
             None if run.progress is None else pack_inside(run.progress),
             dict(run.trace),
+            run.asked,
         )
     )
 
@@ -219,6 +220,7 @@ def _fill_run(row: RunRow, tags: Mapping[str, str], state: StateShape) -> Run:
         tags=tags,
         progress=None if state.progress is None else unpack_inside(state.progress),
         trace=state.trace,
+        asked=state.asked,
         created=row.created,
         started=state.started,
         ended=row.ended,

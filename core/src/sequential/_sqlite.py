@@ -23,7 +23,7 @@ from ._records import (
     unpack_tags,
 )
 from ._sqlite_connection import Connections
-from ._sqlite_schema import prepare
+from ._sqlite_schema import MIGRATIONS, prepare
 from ._sqlite_url import SqliteSettings, read_sqlite_url
 from ._storage import STALE, Loaded, Page, Probe, Query, Stale
 from ._storage_rules import (
@@ -66,6 +66,11 @@ class SqliteStorage:
     def deployment(self) -> str:
         """Random id made when the file was set up."""
         return str(self._deployment)
+
+    @property
+    def schema(self) -> int:
+        """Version of the file's schema; an older file was brought up to it on opening."""
+        return len(MIGRATIONS)
 
     @property
     def path(self) -> str:

@@ -1,0 +1,235 @@
+"""``list``, ``show`` and ``replay``: look at runs and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from .._app import Sequential
+from .._checking import Replayed
+from .._model import Run, Status
+from .._run_id import check_run_id
+from .._storage import Loaded
+from ..errors import RunMissing, SequentialError
+from ._options import load_option, tag, with_session
+from ._options import moment as as_moment
+from ._session import Session
+from ._views import (
+    RUN_COLUMNS,
+    STEP_COLUMNS,
+    input_value,
+    moment,
+    opened,
+    plain,
+    preview,
+    run_data,
+    run_row,
+    step_rows,
+    steps_data,
+    word,
+)
+
+_SHOWN = {
+    "waiting": Status.PAUSED,
+    "due": Status.PAUSED,
+    "blocked": Status.PAUSED,
+    "stalled": Status.RUNNING,
+}
+"""Words that are shown and not stored, and the stored status that each is part of."""
+
+_WORDS = [*(str(status) for status in Status), *_SHOWN]
+
+
+@click.command("list")
+@click.option("--flow", metavar="NAME", help="Only runs of this flow.")
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(_WORDS), metavar="STATUS",
+    help=f"Only these: {', '.join(_WORDS)}. Can be repeated.",
+)  # fmt: skip
+@click.option(
+    "--tag", "tags", type=tag, metavar="KEY=VALUE", multiple=True, help="Only runs with this tag."
+)
+@click.option(
+    "--since", type=as_moment, metavar="MOMENT", help="Created since, such as 2h or 2026-01-31."
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--after", metavar="TOKEN", help="Where the page before ended.")
+@with_session
+def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
+    session: Session,
+    flow: str | None,
+    statuses: tuple[str, ...],
+    tags: tuple[tuple[str, str], ...],
+    since: datetime | None,
+    limit: int,
+    after: str | None,
+) -> None:
+    """List runs, newest first. With --json, one run a line."""
+    stored = sorted({_SHOWN.get(each, each) for each in statuses})
+    with session.app() as app:
+        now = app.driver.time.now()
+        runs: Sequence[Run] = ()
+        while True:
+            page = app.find(
+                flow=flow, status=stored, tags=dict(tags), since=since, after=after, limit=limit
+            )
+            runs, after = [run for run in page.runs if _wanted(run, now, statuses)], page.next
+            if runs or after is None:
+                break
+    _print_runs(session, runs, now)
+    if after is not None:
+        click.echo(f"more: --after {after}", err=True)
+
+
+def _wanted(run: Run, now: float, statuses: Sequence[str]) -> bool:
+    return not statuses or str(run.status) in statuses or word(run, now) in statuses
+
+
+def _print_runs(session: Session, runs: Sequence[Run], now: float) -> None:
+    if session.json:
+        for run in runs:
+            session.output.document(run_data(run, now))
+    elif runs:
+        session.output.table(RUN_COLUMNS, [run_row(run, now) for run in runs])
+    else:
+        session.output.note("no runs")
+
+
+@click.command("show")
+@click.argument("run_id")
+@with_session
+def show_command(session: Session, run_id: str) -> None:
+    """Show RUN_ID: where it stands, its steps, and what it waits for."""
+    with session.app() as app:
+        loaded = app.storage.load(check_run_id(run_id))
+        if loaded is None:
+            raise RunMissing(run_id)
+        if session.json:
+            session.output.document(_data(app, loaded))
+        else:
+            _print_run(session, app, loaded)
+
+
+def _data(app: Sequential, loaded: Loaded) -> dict[str, Any]:
+    run = loaded.run
+    return {
+        **run_data(run, loaded.now),
+        "input": input_value(app, run),
+        "result": _result(app, run),
+        "open": {
+            position: {
+                "kind": str(found.kind),
+                "tool": found.tool,
+                "attempt": found.attempt,
+                "due": found.due,
+                "signal": found.name,
+                "error": found.error,
+            }
+            for position, found in run.open.items()
+        },
+        "recorded": steps_data(app, loaded),
+    }
+
+
+def _result(app: Sequential, run: Run) -> Any:
+    if run.status is not Status.COMPLETED:
+        return None
+    try:
+        return plain(getattr(app.outcome(run), "result", None))
+    except SequentialError as error:
+        return {"unreadable": str(error)}
+
+
+def _print_run(session: Session, app: Sequential, loaded: Loaded) -> None:
+    run, output = loaded.run, session.output
+    output.fields(_header(app, loaded))
+    attention = run.attention
+    if attention is not None and attention.diff:
+        output.block(attention.diff)
+    if loaded.steps:
+        output.text("")
+        output.table(STEP_COLUMNS, step_rows(app, loaded))
+    waits = opened(run, loaded.now)
+    if waits:
+        output.text("")
+        for line in waits:
+            output.text(line)
+
+
+def _header(app: Sequential, loaded: Loaded) -> dict[str, str]:
+    run, now = loaded.run, loaded.now
+    wake = getattr(run.wake, "time", None)
+    attention, ended = run.attention, run.ended is not None
+    return {
+        "run": run.run_id,
+        "flow": f"{run.flow} (version {run.flow_version})",
+        "status": word(run, now),
+        "generation": str(run.generation) if run.generation else "",
+        "created": moment(run.created),
+        "started": moment(run.started),
+        "ended": moment(run.ended),
+        "wake": "" if ended else moment(wake),
+        "stalls": str(run.stalls) if run.stalls and not ended else "",
+        "parent": "" if run.parent is None else run.parent.run_id,
+        "input": preview(input_value(app, run), 2000),
+        "tags": ", ".join(f"{key}={value}" for key, value in run.tags.items()),
+        "result": preview(_result(app, run), 2000) if run.result is not None else "",
+        "error": "" if run.error is None else f"{run.error.type}: {run.error.message}",
+        "attention": "" if attention is None else f"{attention.reason}: {attention.message}",
+    }
+
+
+@click.command("replay")
+@click.argument("run_ids", nargs=-1, metavar="[RUN_ID]...")
+@load_option
+@click.option("--flow", metavar="NAME", help="All runs of this flow.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
+@with_session
+def replay_command(
+    session: Session, run_ids: tuple[str, ...], load: tuple[str, ...], flow: str | None, limit: int
+) -> int:
+    """Check today's code against stored histories. Runs no tool and writes nothing.
+
+    Without RUN_ID all runs whose flow is known here are checked, newest first. Exit code 3 if
+    one of them would be blocked, or would end otherwise.
+    """
+    with session.app_with_flows(load) as app:
+        chosen = run_ids or _ids(app, flow, limit)
+        found = [app.replay(run_id) for run_id in chosen]
+    other = [each for each in found if not each.agrees]
+    if session.json:
+        for each in found:
+            session.output.document(_replayed(each))
+    else:
+        for each in other:
+            session.output.text(f"{each.run_id}: {each.message}")
+            session.output.block(each.diff)
+        session.output.text(f"{len(found) - len(other)} of {len(found)} histories agree")
+    return 3 if other else 0
+
+
+def _ids(app: Sequential, flow: str | None, limit: int) -> Iterator[str]:
+    after, left = None, limit
+    while True:
+        page = app.find(flow=flow, after=after, limit=min(left, 1000))
+        for run in page.runs:
+            if run.flow in app.registry.flows and run.status is not Status.PURGED:
+                yield run.run_id
+        after, left = page.next, left - len(page.runs)
+        if after is None or left <= 0:
+            return
+
+
+def _replayed(found: Replayed) -> dict[str, Any]:
+    return {
+        "run_id": found.run_id,
+        "flow": found.flow,
+        "steps": found.steps,
+        "agrees": found.agrees,
+        "reason": found.reason,
+        "message": found.message,
+        "diff": found.diff,
+    }
