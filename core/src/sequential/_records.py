@@ -43,6 +43,9 @@ _decode_state = msgspec.json.Decoder(StateShape).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 _BYTES = (bytes,)  # told so, convert does not take a text for bytes in base64
 _decode_version = msgspec.json.Decoder(VersionShape).decode
+# msgspec looks into a class at its first use, and two threads that do so at once crash the
+# interpreter: these are used here, while the import lock is held.
+msgspec.json.Decoder(tuple[RunRow, StepRow])
 
 
 # -- runs

@@ -7,6 +7,7 @@ msgspec is made to read an annotation is known to `_stand_ins`; JSON text is kno
 from __future__ import annotations
 
 import inspect
+import threading
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -36,6 +37,11 @@ _ANYTHING: Final = (Any, object, inspect.Parameter.empty)
 _UNWRAPPED: Final = (Awaitable, Coroutine, Generator)
 
 
+# msgspec looks into a class at its first use, and two threads that do so at once crash the
+# interpreter. Reentrant: a field's type is prepared while its class's is.
+_preparing = threading.RLock()
+
+
 class Shape:
     """One annotation, ready to read values by.
 
@@ -53,7 +59,7 @@ class Shape:
         self._type: Any = None
         if self._exact is None and annotation not in _ANYTHING:
             # A field may name a class that its module has not defined yet: then at the first read.
-            with suppress(NameError):
+            with suppress(NameError), _preparing:
                 self._type = Preparation(where).of(annotation)
 
     def read(self, value: object) -> Any:
@@ -69,7 +75,8 @@ class Shape:
             return value
         try:
             if self._type is None:
-                self._type = Preparation(self.where).of(self.annotation)
+                with _preparing:
+                    self._type = Preparation(self.where).of(self.annotation)
             return convert(value, self._type)
         except (ValueMismatch, AmbiguousUnion):
             raise
