@@ -28,6 +28,11 @@ TYPED_BY_MYPY = ("core/src", "plugins", "dashboard", "tests", "docs/examples", "
 TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
 IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
 MKDOCS = "docs/.mkdocs/mkdocs.yml"
+# What `bench` measures beside us. Installed by that session alone, and never in uv.lock.
+PEERS = {
+    "DBOS": ("dbos>=3.4,<4",),
+    "LangGraph": ("langgraph>=1.2,<2", "langgraph-checkpoint-sqlite>=3.1,<4"),
+}
 
 # Prints the packages outside the standard library that importing its argument brings in.
 FOREIGN_IMPORTS = """
@@ -220,6 +225,11 @@ def packages_in(wheel: Path) -> list[str]:
 def bench(session: nox.Session) -> None:
     """Measure, and compare with the goals."""
     sync(session, "test", "bench")
+    for peer, requirements in PEERS.items():
+        try:
+            session.install(*requirements, silent=True)
+        except nox.command.CommandFailed:
+            session.warn(f"{peer} cannot be installed here: its row is left out")
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 

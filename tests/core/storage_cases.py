@@ -90,6 +90,7 @@ def full_run(run_id: str = "full") -> Run:
         tags={"team": "a"},
         progress=plain(b"0.5"),
         trace={"traceparent": "00-1"},
+        asked="c" * 64,
         created=1_700_000_000.5,
         started=1_700_000_001.5,
         ended=1_700_000_002.5,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -303,3 +304,12 @@ def test_a_run_with_half_a_parent_is_damage() -> None:
     run = evolve(full_run(), parent=None)
     with pytest.raises(RecordCorrupt, match="parent"):
         unpack_run(damaged("at", "3", run))
+
+
+def test_the_full_run_leaves_no_field_at_its_default() -> None:
+    """A field that is added to the record and forgotten by the storages fails here first."""
+    empty = Run("r", "g", Payload(b"{}"))
+    full = full_run()
+    assert not [
+        each.name for each in fields(Run) if getattr(full, each.name) == getattr(empty, each.name)
+    ]
