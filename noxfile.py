@@ -131,6 +131,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy", *with_python(*TYPED_BY_MYPY))
     if paths := with_python(*TYPED_BY_PYRIGHT):
         session.run("pyright", *paths)
+    session.run("pytest", "tests/typing", env={"CHECKERS": "required"})
 
 
 @nox.session(python=list(PYTHONS))

@@ -195,6 +195,7 @@ WRONG: list[Any] = [{"py/object": "os.system"}, [[1]], 1.5e300, -1, "text", True
 def test_a_state_field_of_a_wrong_type_is_damage(field: str) -> None:
     fits: dict[str, list[object]] = {
         "owner": ["text"],
+        "asked": ["text"],
         "at": ["text"],
         "notice": [True],
         "started": [1.5e300],

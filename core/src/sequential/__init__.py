@@ -1,13 +1,14 @@
 """Sequential: flows that pause, die, resume and finish.
 
-The names below are what flows, applications and plugins are written with; `sequential.errors` and
-`sequential.hookspecs` are public as well, and so is `sequential.testing`.
+The names below are what flows, applications and plugins are written with. Public as well are the
+modules `errors`, `hookspecs`, `outcomes`, `storage`, `telemetry`, `testing` and `worker`.
 """
 
 from . import errors
 from ._app import Sequential
 from ._calls import Pending, ToolCall, ToolContext, ToolResult
 from ._outcomes import Outcome
+from ._protocol import Terms
 from ._registry import Registry, flow, tool
 from ._scope import det, is_pausing, logger
 from ._steps import (
@@ -21,7 +22,14 @@ from ._steps import (
     wait_for_signal,
 )
 from ._tools import RetryPolicy
-from .errors import Rejected, RunCancelled, SignalTimedOut, ToolError
+from .errors import (
+    Rejected,
+    RunBlocked,
+    RunCancelled,
+    RunFailed,
+    SignalTimedOut,
+    ToolError,
+)
 from .hookspecs import hookimpl
 
 __all__ = [
@@ -30,11 +38,14 @@ __all__ = [
     "Registry",
     "Rejected",
     "RetryPolicy",
+    "RunBlocked",
     "RunCancelled",
+    "RunFailed",
     "Sequential",
     "SignalTimedOut",
     "Step",
     "Steps",
+    "Terms",
     "ToolCall",
     "ToolContext",
     "ToolError",

@@ -47,6 +47,9 @@ R = TypeVar("R")
 _POLL = 0.2
 """Seconds between looks at a run that is waited for here and worked on elsewhere."""
 
+_LONGEST_POLL = 5.0
+"""Seconds between them in the end, when the wait has become long."""
+
 
 class _Twin(Generic[P, R]):
     """The awaitable twin of a method: the same, in a thread."""
@@ -263,12 +266,15 @@ class Sequential(Tended):
 
     def _carried(self, run_id: str, outcome: Outcome) -> Outcome:
         """Carry a run on until it ends or cannot go on by itself."""
+        poll = _POLL
         while isinstance(outcome, Paused | Busy | Lost):
             wake = outcome.until if isinstance(outcome, Busy) else getattr(outcome, "wake", None)
-            wait = _POLL if wake is None else wake.time - self.driver.time.now()
+            wait = poll if wake is None else wake.time - self.driver.time.now()
             if wait > 0:
-                # Never longer than a poll: a signal or another process may move the run.
-                self.clock.wait(min(wait, _POLL))
+                # Never longer than a poll, which grows while nothing happens: a signal or another
+                # process may move the run.
+                self.clock.wait(min(wait, poll))
+                poll = min(poll * 1.1, _LONGEST_POLL)
             outcome = self.execute(run_id)
         return outcome
 

@@ -16,7 +16,7 @@ from ._calls import Hold, Pending, ToolCall, ToolContext, ToolResult, idempotenc
 from ._events import AttemptFinished
 from ._failure import error_json, error_value
 from ._holding import Holding
-from ._model import Message, Open, StepKind, StepOutcome
+from ._model import Message, Open, Run, StepKind, StepOutcome
 from ._payload import Place
 from ._protocol import Gain, keep
 from ._replay import Asked
@@ -42,6 +42,7 @@ class Waiting(NamedTuple):
 
     open: Open
     reason: str
+    consumed: tuple[str, ...] = ()
 
 
 class Attempts:
@@ -59,16 +60,14 @@ class Attempts:
         """Carry the call on from *found*, what the record has open for it, or anew."""
         holding = self.holding
         state = found or Open(StepKind.TOOL, self.asked.tool, started=started)
-        if state.intent or state.name:
-            return (yield from self._left(state))
-        while True:
+        while not (state.intent or state.name):
             rest = self._rest(state.due)
             if rest is None:
                 return Waiting(state, "retry")
             if rest > 0:
                 yield Wait(rest)
             if self.options.mode == "at-most-once":
-                yield from self._note(state._replace(intent=True, due=None))
+                yield from self._announce(state)
             begun = holding.world.now()
             done: Performed = yield Perform(self._call(state), holding.run)
             self._go_on_with(done)
@@ -78,7 +77,10 @@ class Attempts:
             if not isinstance(ended, Open):
                 return ended
             state = ended
-            yield from self._note(state)
+            if not state.name:
+                yield from self._note(state)
+        # Also when it was asked just now: the answer may have come before the tool said so.
+        return (yield from self._left(state))
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -115,12 +117,12 @@ class Attempts:
             return type(done.error).__name__
         return "ToolNotFound" if done.result is None else None
 
-    def _ended(self, done: Performed, state: Open) -> Settled | Waiting | Open:
-        """Return how the attempt ended the step, or the state in which the next one starts."""
+    def _ended(self, done: Performed, state: Open) -> Settled | Open:
+        """Return how the attempt ended the step, or the state in which it goes on."""
         if isinstance(done.result, ToolResult):
             return self._value(done.result.value, state.attempt)
         if isinstance(done.result, Pending):
-            return Waiting(self._pending(done.result, state), "pending")
+            return self._pending(done.result, state)
         if done.error is None:
             known = self.holding.engine.registry.tool_names()
             raise ToolNotFound(self.category, self.name, known)
@@ -156,6 +158,21 @@ class Attempts:
         run = self.holding.run
         seed = f"{run.run_id}:{run.generation}:{self.asked.position}:{state.attempt}"
         return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6]) / 2.0**48
+
+    def _announce(self, state: Open) -> Requests[None]:
+        """Commit that an attempt is about to start: whoever finds that must not start it."""
+        position, mark = self.asked.position, self.holding.world.token()
+        gain = Gain(open={position: state._replace(intent=True, due=None, name=mark)})
+        terms, now = self.holding.engine.terms, self.holding.world.now()
+
+        def announced(run: Run) -> Run:
+            found = run.open.get(position)
+            if found is not None and found.intent and found.name != mark:
+                # A clone of this process, with the same claim, was faster.
+                raise LeaseLost(run.run_id)
+            return keep(run, gain, now, terms)
+
+        yield from self.holding.commit(announced)
 
     def _note(self, state: Open) -> Requests[None]:
         gain = Gain(open={self.asked.position: state})

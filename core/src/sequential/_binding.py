@@ -92,7 +92,7 @@ class Binding:
         elif not isinstance(given, dict):
             raise InputMismatch(
                 self.where,
-                f"it takes an object with {self._expected()}, not {type(given).__name__}",
+                f"{self._expected(' an object with')}, not {type(given).__name__}",
             )
         self._check_names(given)
         return {name: self._read(name, value) for name, value in given.items()}
@@ -118,8 +118,8 @@ class Binding:
                 self.where, f"{', '.join(unknown)} not among its parameters; {self._expected()}"
             )
 
-    def _expected(self) -> str:
-        return f"it takes {_listed(list(self.names))}" if self.names else "it takes no input"
+    def _expected(self, form: str = "") -> str:
+        return f"it takes{form} {_listed(list(self.names))}" if self.names else "it takes no input"
 
 
 def _listed(names: list[str]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._clock import Clock
+from ._events import SignalDropped
 from ._invoke import Invoked, begin, resume
 from ._leases import Leases
 from ._model import At, In, Run
@@ -39,6 +40,10 @@ from .errors import TransportError
 _log = logging.getLogger("sequential")
 
 
+_ROUNDING = 1e-6
+"""Seconds: differences below it come from adding and subtracting, not from clocks."""
+
+
 def token() -> str:
     """Return 128 random bits from the operating system, as 32 hex digits."""
     return os.urandom(16).hex()
@@ -57,7 +62,10 @@ class KnownTime:
 
     def is_now(self, now: float) -> None:
         """Take *now*, just told by the storage, as the time."""
-        self._offset = now - self._monotonic()
+        offset = now - self._monotonic()
+        # Rounding alone must not turn the clock back: a sleep due just now would be parked again.
+        if abs(offset - self._offset) > _ROUNDING:
+            self._offset = offset
 
 
 class Surroundings:
@@ -106,7 +114,7 @@ class Driver:
             Wait: lambda request: clock.wait(request.seconds) and None,
             Store: lambda request: storage.put_value(request.run_id, request.data),
             Fetch: lambda request: storage.get_value(request.run_id, request.digest),
-            Observe: lambda request: plugins.observe(request.event),
+            Observe: self._observe,
         }
 
     def execute(self, run_id: str, seconds: float | None = None) -> Outcome:
@@ -181,6 +189,18 @@ class Driver:
         finally:
             self.leases.remove(lease)
         return Performed(result, error, lease.run, hold.lost)
+
+    def _observe(self, request: Observe) -> None:
+        event = request.event
+        if isinstance(event, SignalDropped):
+            _log.warning(
+                "run %s: signal %r (id %s) does not fit the type that step %s waits for; dropped",
+                event.run.run_id,
+                event.name,
+                event.signal_id,
+                event.position,
+            )
+        self._plugins.observe(event)
 
     def _send(self, request: Send) -> None:
         if request.delay > self._transport.longest_delay:

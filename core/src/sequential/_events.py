@@ -60,4 +60,21 @@ class InvocationFinished:
     at: float
 
 
-Event = InvocationStarted | AttemptFinished | StepRecorded | RunEnded | InvocationFinished
+@dataclass(frozen=True, slots=True)
+class SignalDropped:
+    """A signal did not fit the type that the flow waits for, and was taken out of the inbox."""
+
+    run: Run
+    position: str
+    name: str
+    signal_id: str
+
+
+Event = (
+    InvocationStarted
+    | AttemptFinished
+    | StepRecorded
+    | RunEnded
+    | InvocationFinished
+    | SignalDropped
+)

@@ -21,8 +21,15 @@ def error_value(error: BaseException) -> ErrorValue:
         type=type(error).__name__,
         message=_message(error),
         data=_encoded(data),
-        retryable=bool(getattr(error, "retryable", not isinstance(error, SequentialError))),
+        retryable=_retryable(error),
     )
+
+
+def _retryable(error: BaseException) -> bool:
+    try:
+        return bool(getattr(error, "retryable", not isinstance(error, SequentialError)))
+    except Exception:  # noqa: BLE001  (a hostile property must not stop the run)
+        return True
 
 
 def error_json(error: ErrorValue) -> bytes:

@@ -40,6 +40,9 @@ class Flow(Generic[P, R]):
         self.function = function
         self.where = f"flow {name}"
         self.binding = Binding(function, self.where, ToolContext)
+        if self.binding.context is not None:
+            msg = f"flow {name!r} asks for a ToolContext, which only tools get; use det instead"
+            raise TypeError(msg)
         self.result = _typed.return_shape(function, where=self.where)
         self.__doc__ = function.__doc__
         self.__name__ = name

@@ -15,7 +15,7 @@ from typing import Any
 from ._flow import Body, Flow
 from ._scope import CURRENT, Scope
 from ._steps import Step, as_step
-from .errors import NotAStep
+from .errors import NotAStep, RunCancelled
 
 _log = logging.getLogger("sequential")
 
@@ -52,7 +52,11 @@ class Frame:
 
     def throw(self, error: BaseException) -> Step[Any]:
         """Raise *error* in the flow, at the step it waits for; otherwise like `send`."""
-        return self._checked(self.context.run(self.body.throw, error))
+        try:
+            return self._checked(self.context.run(self.body.throw, error))
+        except RuntimeError as raised:
+            self._refuse_loop(raised)
+            raise
 
     def discard(self) -> None:
         """Unwind the flow: its ``finally`` blocks run, steps that they ask for do not."""
@@ -68,10 +72,8 @@ class Frame:
             _log.warning("flow still asks for steps while it is discarded; left as it is")
         except (StopIteration, GeneratorExit):
             pass
-        except Exception:  # noqa: BLE001  (cleanup code of a flow may raise anything)
+        except (Exception, RunCancelled):  # noqa: BLE001  (cleanup code of a flow may raise anything)
             _log.warning("cleanup code of a flow raised while the run paused", exc_info=True)
-        finally:
-            self.body.close()
 
     def _over(self) -> bool:
         body = self.body
@@ -95,7 +97,7 @@ class Frame:
         own: TracebackType | None = None
         while where is not None:
             module = where.tb_frame.f_globals.get("__name__", "")
-            if not module.startswith((*_LOOPS, "sequential.")):
+            if not _is_foreign(module):
                 own = where
             last, where = where, where.tb_next
         module = last.tb_frame.f_globals.get("__name__", "") if last is not None else ""
@@ -105,9 +107,13 @@ class Frame:
             raise NotAStep("something that needs an event loop", file, line) from error
 
 
+def _is_foreign(module: str) -> bool:
+    return module.partition(".")[0] in (*_LOOPS, "sequential")
+
+
 def _innermost(body: Any) -> tuple[str, int]:
-    """Return file and line where *body*, or what it delegates to, stands."""
-    inner = body
+    """Return file and line where *body*, or what it delegates to, stands, libraries left out."""
+    inner = own = body
     while True:
         if isinstance(inner, CoroutineType):
             below: Any = inner.cr_await
@@ -118,6 +124,9 @@ def _innermost(body: Any) -> tuple[str, int]:
         if not isinstance(below, CoroutineType | GeneratorType):
             break
         inner = below
+        frame = inner.cr_frame if isinstance(inner, CoroutineType) else inner.gi_frame
+        if frame is not None and not _is_foreign(frame.f_globals.get("__name__", "")):
+            own = inner
     # An awaitable written in C or as a class has no frame; the last frame of ours awaits it.
-    frame = inner.cr_frame if isinstance(inner, CoroutineType) else inner.gi_frame
+    frame = own.cr_frame if isinstance(own, CoroutineType) else own.gi_frame
     return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("?", 0)

@@ -112,12 +112,13 @@ class Holding:
             self.run = found.run
 
     def _adopt(self, found: Run, wanted: Run) -> None:
-        # The commit was applied. If another invocation already claimed the run since, a change
-        # that meant to go on holding it must not go on.
-        self.run = found
-        ours = found.fence == wanted.fence and found.generation == wanted.generation
-        if wanted.status is Status.RUNNING and not (ours and found.owner == wanted.owner):
+        # The commit was applied. If the run went on from it, nothing here stands where the record
+        # stands any more: neither the claim, nor the flow, which may be kept in memory.
+        there = (found.generation, found.fence, found.cursor)
+        stands = there == (wanted.generation, wanted.fence, wanted.cursor)
+        if not stands or (wanted.status is Status.RUNNING and found.owner != wanted.owner):
             raise LeaseLost(found.run_id)
+        self.run = found
 
     def _reload(self, after: int) -> Requests[Loaded]:
         pauses = iter(_PAUSES)

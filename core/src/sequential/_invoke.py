@@ -28,11 +28,18 @@ from ._outcomes import (
     Quarantined,
 )
 from ._player import Obstacle, Player
-from ._protocol import block, is_due, release
+from ._protocol import block, give_up, is_due, release
 from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World
 from ._runner import Turn, result_place
 from ._storage import Loaded
-from .errors import LeaseLost, StorageError, ToolNotFound, ValuesError
+from .errors import (
+    LeaseLost,
+    OutcomeUnknown,
+    StorageError,
+    StorageUnavailable,
+    ToolNotFound,
+    ValuesError,
+)
 
 
 class Invoked(NamedTuple):
@@ -57,20 +64,32 @@ def resume(
     *warm* is the turn that an earlier invocation of this process kept: if the record has not moved
     since, its flow goes on from where it stands, and nothing is read.
     """
-    if warm is not None:
-        try:
-            invoked = yield from _resume_warm(engine, world, warm)
-        except BaseException:
-            warm.player.discard()
-            raise
-        if invoked is not None:
-            return invoked
+    try:
+        invoked = None if warm is None else (yield from _resume_warm(engine, world, warm))
+        return invoked or (yield from _resume_cold(engine, world, run_id))
+    except LeaseLost:
+        # It ended and was purged elsewhere while it was claimed here: say so.
+        _discard(warm)
+        return (yield from _resume_cold(engine, world, run_id))
+    except BaseException:
+        _discard(warm)
+        raise
+
+
+def _discard(turn: Turn | None) -> None:
+    if turn is not None:
+        turn.player.discard()
+
+
+def _resume_cold(engine: Engine, world: World, run_id: str) -> Requests[Invoked]:
     loaded: Loaded | None = yield Load(run_id, 0)
     if loaded is None:
         return Invoked(Missing(run_id))
     holding = Holding(engine, world, loaded.run)
-    if not is_due(loaded.run, world.now()) or loaded.run.flow not in engine.registry.flows:
+    if not is_due(loaded.run, world.now()):
         return Invoked((yield from outcome_of(engine, loaded.run)))
+    if loaded.run.flow not in engine.registry.flows:
+        return Invoked(NotMine(run_id, loaded.run.flow))
     claim = yield from holding.claim(0)
     if not claim.held:
         return Invoked((yield from outcome_of(engine, holding.run)))
@@ -127,8 +146,13 @@ def _take(turn: Turn, *, warm: bool) -> Requests[Invoked]:
     try:
         invoked = yield from _carried(turn, warm=warm)
         kept = invoked.turn is not None
-    except (StorageError, KeyboardInterrupt, SystemExit, MemoryError):
-        yield from _released(holding)
+    except (StorageUnavailable, OutcomeUnknown, KeyboardInterrupt):
+        yield from _let_go(holding, release)
+        raise
+    except (StorageError, SystemExit, MemoryError):
+        # What took this invocation down would take the next down too: the stall stays counted.
+        terms = engine.terms
+        yield from _let_go(holding, lambda run: give_up(run, terms))
         raise
     finally:
         if not kept:
@@ -175,11 +199,11 @@ def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:
     return (yield from outcome_of(holding.engine, holding.run))
 
 
-def _released(holding: Holding) -> Requests[None]:
+def _let_go(holding: Holding, change: Callable[[Run], Run]) -> Requests[None]:
     # Once, and without insisting: if it fails, the lease ends by itself.
     if holding.run.status is Status.RUNNING:
         try:
-            target = evolve(release(holding.run), op_id=holding.world.token())
+            target = evolve(change(holding.run), op_id=holding.world.token())
             yield Commit(target, holding.run.version, ())
         except StorageError:
             pass
@@ -218,4 +242,8 @@ def _result(engine: Engine, run: Run) -> Requests[object]:
     value = _codec.decode(engine.payloads.unwrap(payload, result_place(run)))
     flow = engine.registry.flows.get(run.flow)
     shape = None if flow is None else flow.result
-    return value if shape is None else shape.read(value)
+    try:
+        return value if shape is None else shape.read(value)
+    except ValuesError:
+        # The run has ended, and late messages must get an answer: the plain value is one.
+        return value

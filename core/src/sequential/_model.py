@@ -92,12 +92,14 @@ class ErrorValue:
         message: At most 4 KiB.
         data: What the tool attached, encoded, or None.
         retryable: Whether trying again could help.
+        position: Of the failed step that the error came from, in the error of a run; else empty.
     """
 
     type: str
     message: str
     data: Payload | None = None
     retryable: bool = True
+    position: str = ""
 
 
 class Open(NamedTuple):

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
@@ -33,7 +33,7 @@ from ._run_id import check_run_id
 from ._storage import Page, Probe, Query, Storage
 from ._targets import import_modules
 from ._transport import ResumeTransport
-from .errors import RunMissing
+from .errors import ConfigError, RunMissing
 
 _RECORD_ONLY = 1 << 30
 """No generation has as many steps: asked for those after it, a storage reads the record alone."""
@@ -96,6 +96,10 @@ class Opened:
         if self._telemetry is not None:
             objects.append(self._telemetry)
         policy = PausePolicy.parse(pause)
+        if check not in get_args(Check):
+            raise ConfigError("check", check, f"use one of {', '.join(get_args(Check))}")
+        if warm < 0:
+            raise ConfigError("warm", warm, "use 0 to keep none")
         self.registry = registry
         self.plugins = Plugins([_builtin, RegisteredTools(registry), *objects], names)
         self.plugins.register(registry)

@@ -11,18 +11,23 @@ from collections.abc import Callable, Sequence
 
 from . import _codec
 from ._clock import Clock
-from ._model import Message, Payload, Run, StepOutcome, StepRecord, evolve
+from ._model import Message, Payload, Run, Status, StepOutcome, StepRecord, evolve
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
 from ._player import input_place, value_place
-from ._protocol import before_failure, message, redrive, retry, terminate
+from ._protocol import kept_by_retry, message, redrive, retry, terminate
 from ._requests import Engine
 from ._storage import Loaded, Storage
-from .errors import OutcomeUnknown, RunMissing, RunStatusWrong, RunTaken
+from .errors import OutcomeUnknown, RunMissing, RunStatusWrong, RunTaken, StorageUnavailable
 
 _TRIES = 8
 _PAUSE = 0.05
 
 Change = Callable[[Loaded], tuple[Run, Sequence[StepRecord]] | None]
+Done = Callable[[Run, Run], bool]
+
+
+def _never(before: Run, now: Run) -> bool:  # noqa: ARG001  (a `Done`)
+    return False
 
 
 class Outside:
@@ -54,12 +59,18 @@ class Outside:
 
     def _created(self, run: Run, steps: Sequence[StepRecord]) -> Run:
         # Creating again after a lost answer is safe: it finds what was created.
+        lost: OutcomeUnknown | None = None
         for _ in range(_TRIES):
             try:
                 return self._storage.create(run, steps)
-            except OutcomeUnknown:
-                self._clock.wait(_PAUSE)
-        return self._storage.create(run, steps)
+            except OutcomeUnknown as error:
+                lost = error
+            except StorageUnavailable:
+                if lost is None:
+                    raise
+            self._clock.wait(_PAUSE)
+        assert lost is not None
+        raise lost
 
     def input_payload(self, run_id: str, data: bytes) -> tuple[Payload, str]:
         """Return the stored form of an encoded input, and its digest."""
@@ -99,25 +110,31 @@ class Outside:
         return self._must(
             run_id, "terminate", "a run that has not ended",
             lambda found: terminate(found.run, found.now, terms),
+            lambda _, now: now.status is Status.CANCELLED,
         )  # fmt: skip
 
     def redrive(self, run_id: str) -> Run:
         """Give a quarantined run another chance, or a blocked one a look at once."""
         allowed = "a quarantined or blocked run"
-        return self._must(run_id, "redrive", allowed, lambda found: redrive(found.run))
+        return self._must(
+            run_id, "redrive", allowed, lambda found: redrive(found.run),
+            lambda before, now: before.status is Status.QUARANTINED and now.fence > before.fence,
+        )  # fmt: skip
 
     def retry(self, run_id: str) -> Run:
         """Start a new generation of a run that ended badly, from the step that failed."""
 
         def change(found: Loaded) -> tuple[Run, Sequence[StepRecord]] | None:
-            copied = before_failure(found.steps)
+            copied = kept_by_retry(found.run, found.steps)
             again = retry(found.run, copied)
             if again is None:
                 allowed = "a failed, cancelled or quarantined run"
                 raise RunStatusWrong(run_id, found.run.status, "retry", allowed)
             return again, self._copies(found.run, again, found.steps[:copied])
 
-        retried = self._change(run_id, change)
+        retried = self._change(
+            run_id, change, lambda before, now: now.generation > before.generation
+        )
         assert retried is not None
         return retried
 
@@ -131,7 +148,10 @@ class Outside:
         copies = self._copies(source, run, kept)
         if isinstance(edit, tuple):
             copies.append(self._edited(run, steps[-1], edit[0]))
-        return self.create(evolve(run, cursor=len(copies)), copies)[0]
+        stored, own = self.create(evolve(run, cursor=len(copies)), copies)
+        if not own:
+            raise RunTaken(run.run_id, "a history of its own")
+        return stored
 
     def _edited(self, run: Run, record: StepRecord, value: object) -> StepRecord:
         payload = self._kept(_codec.encode(value), value_place(run, record.position), INLINE_LIMIT)
@@ -174,7 +194,12 @@ class Outside:
     # -- committing --------------------------------------------------------------------------
 
     def _must(
-        self, run_id: str, asked: str, allowed: str, change: Callable[[Loaded], Run | None]
+        self,
+        run_id: str,
+        asked: str,
+        allowed: str,
+        change: Callable[[Loaded], Run | None],
+        done: Done,
     ) -> Run:
         def wanted(found: Loaded) -> tuple[Run, Sequence[StepRecord]]:
             changed = change(found)
@@ -182,35 +207,50 @@ class Outside:
                 raise RunStatusWrong(run_id, found.run.status, asked, allowed)
             return changed, ()
 
-        changed = self._change(run_id, wanted)
+        changed = self._change(run_id, wanted, done)
         assert changed is not None
         return changed
 
-    def _change(self, run_id: str, change: Change) -> Run | None:
-        """Commit what *change* makes of the record; None if it wants nothing changed."""
-        op_id, unknown = self._token(), 0
+    def _change(  # noqa: C901  (one try, and all that may become of it)
+        self, run_id: str, change: Change, done: Done = _never
+    ) -> Run | None:
+        """Commit what *change* makes of the record; None if it wants nothing changed.
+
+        *done* tells, from the record before and the record now, whether a change whose answer
+        was lost must have been applied although somebody else has written since.
+        """
+        op_id, tries = self._token(), 0
+        lost: OutcomeUnknown | None = None
+        before: Run | None = None
         while True:
-            found = self._storage.load(run_id)
-            if found is None:
-                raise RunMissing(run_id)
-            if unknown and found.run.op_id == op_id:
-                return found.run
-            wanted = change(found)
-            if wanted is None:
-                # After a lost answer, finding it done means that it was done here.
-                return found.run if unknown else None
-            run, steps = wanted
-            own = [record._replace(op_id=op_id) for record in steps]
             try:
+                found = self._storage.load(run_id)
+                if found is None:
+                    raise RunMissing(run_id)
+                if lost is None:
+                    before = found.run
+                elif found.run.op_id == op_id or (before and done(before, found.run)):
+                    return found.run
+                wanted = change(found)
+                if wanted is None:
+                    # After a lost answer, finding it done means that it was done here.
+                    return found.run if lost else None
+                run, steps = wanted
+                own = [record._replace(op_id=op_id) for record in steps]
                 answer = self._storage.commit(evolve(run, op_id=op_id), found.run.version, own)
-            except OutcomeUnknown:
-                unknown += 1
-                if unknown > _TRIES:
-                    raise
-                self._clock.wait(_PAUSE)
+                if isinstance(answer, Run):
+                    return answer
                 continue
-            if isinstance(answer, Run):
-                return answer
+            except OutcomeUnknown as error:
+                lost = error
+            except StorageUnavailable:
+                # It says that nothing was written, which is no longer known.
+                if lost is None:
+                    raise
+            tries += 1
+            if tries > _TRIES:
+                raise lost
+            self._clock.wait(_PAUSE)
 
 
 def _ids(run: Run) -> set[str]:

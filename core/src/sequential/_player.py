@@ -48,10 +48,11 @@ class Obstacle(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The flow returned *result*, or raised *error*."""
+    """The flow returned *result*, or raised *error*, which came from the step at *position*."""
 
     result: object = None
     error: BaseException | None = None
+    position: str = ""
 
 
 class Player:
@@ -72,6 +73,7 @@ class Player:
         self.step: Step[Any] | None = None
         self.asked = Asked("", StepKind.SAVE)
         self._count = 0
+        self._thrown: list[tuple[BaseException, str]] = []
 
     def play(self, run: Run) -> Requests[Over | None]:
         """Give the flow all the records that are ready; return how it ended, or None if it waits.
@@ -127,7 +129,17 @@ class Player:
             raise raised
         if isinstance(raised, NotAStep):
             raise Obstacle("not-a-step", str(raised)) from raised
-        return Over(error=raised)
+        return Over(error=raised, position=self._origin(raised))
+
+    def _origin(self, raised: BaseException) -> str:
+        """Return the position of the step whose error *raised* is, or was raised because of."""
+        chain: list[BaseException] = []
+        link: BaseException | None = raised
+        while link is not None and link not in chain:
+            chain.append(link)
+            link = link.__cause__ or link.__context__
+        found = [position for error, position in self._thrown if error in chain]
+        return found[-1] if found else ""
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -149,11 +161,14 @@ class Player:
         tool = f"{step.category}.{step.name}"
         record = self.ready[0] if self.ready else None
         engine = self.engine
-        if record is not None and engine.check != "inputs":
-            return Asked(position, StepKind.TOOL, tool, record.fingerprint)
         known = engine.registry.tools.get((step.category, step.name))
         options = DEFAULT_OPTIONS if known is None else known.options
+        # Also where it is not compared: what is refused on the first run is refused on replay.
         data = _codec.encode_canonical(compared_input(step, options))
+        if options.ignore:
+            _codec.encode(step.input)
+        if record is not None and engine.check != "inputs":
+            return Asked(position, StepKind.TOOL, tool, record.fingerprint, data)
         if record is not None and record.input is not None and record.input.data == data:
             # The same bytes have the same digest; hashing them again is half of a replay.
             return Asked(position, StepKind.TOOL, tool, record.fingerprint, data)
@@ -175,6 +190,8 @@ class Player:
             value, error = self._reply(run, record, data)
         except ValuesError as unfit:
             raise Obstacle("result", str(unfit)) from unfit
+        if error is not None:
+            self._thrown.append((error, record.position))
         assert self.frame is not None
         scope = self.frame.scope
         scope.records = record.number + 1
@@ -222,6 +239,18 @@ class Player:
             return self.engine.payloads.unwrap(payload, place)
         except ValuesError as error:
             raise Obstacle("corrupt", str(error)) from error
+
+    def fits(self, data: bytes) -> bool:
+        """Tell whether *data* can be read as the signal that the flow waits for.
+
+        What a client sent in another form is dropped: it must not block the run for ever.
+        """
+        assert isinstance(self.step, SignalStep)
+        try:
+            self._signalled(self.step, StepOutcome.VALUE, data)
+        except ValuesError:
+            return False
+        return True
 
     def discard(self) -> None:
         """Unwind the flow, if it was called."""

@@ -127,7 +127,7 @@ def claimed(run: Run, now: float, owner: str, terms: Terms) -> Run:
 
 
 def _backoff(stalls: int, terms: Terms) -> float:
-    return min(2.0**stalls, terms.longest_backoff) if stalls > 0 else 0.0
+    return min(2.0 ** min(stalls, 64), terms.longest_backoff) if stalls > 0 else 0.0
 
 
 # -- what an invocation commits ------------------------------------------------------------------
@@ -167,7 +167,7 @@ def release(run: Run) -> Run:
 
 def give_up(run: Run, terms: Terms) -> Run:
     """Let go because the budget ended with nothing recorded: the stall stays counted."""
-    wake = In(min(2.0**run.stalls, terms.longest_backoff))
+    wake = In(_backoff(run.stalls, terms))
     return evolve(run, status=Status.PAUSED, owner="", wake=wake)
 
 
@@ -200,8 +200,9 @@ def end(
         wake=NOW if child else In(terms.retention),
         stalls=0,
         open={},
-        inbox=(),
-        seen=_seen(run, tuple(message.id for message in run.inbox)),
+        # Signals that nobody took stay, for a retry; a cancel has done what it was sent for.
+        inbox=tuple([message for message in run.inbox if message.name != CANCEL]),
+        seen=_seen(run, tuple([m.id for m in run.inbox if m.name == CANCEL])),
         attention=None,
         notice=child,
         result=result,
@@ -256,9 +257,10 @@ def _seen(run: Run, ids: tuple[str, ...]) -> tuple[str, ...]:
 def message(run: Run, sent: Message) -> Run | None:
     """Put *sent* into the inbox; None if its id was accepted before, or the run has ended.
 
-    A paused run becomes due; a running one keeps its lease, its owner finds the message.
+    A paused run becomes due; a running one keeps its lease, its owner finds the message; a
+    quarantined one stays as it is, with the message for after its redrive.
     """
-    if run.status not in OPEN_STATUSES or sent.id in run.seen:
+    if run.status in ENDED_STATUSES or run.status is Status.PURGED or sent.id in run.seen:
         return None
     if any(other.id == sent.id for other in run.inbox):
         return None
@@ -304,12 +306,23 @@ def retry(run: Run, copied: int) -> Run | None:
     )
 
 
-def before_failure(steps: Sequence[StepRecord]) -> int:
-    """Return how many records a retry copies: those before the last one that went wrong."""
-    for number in range(len(steps) - 1, -1, -1):
-        if steps[number].outcome in (StepOutcome.ERROR, StepOutcome.CANCELLED):
-            return number
-    return len(steps)
+def kept_by_retry(run: Run, steps: Sequence[StepRecord]) -> int:
+    """Return how many of its records a retry of *run* copies: those before the one that failed it.
+
+    A failure that the flow handled is no reason to do again what was done since: only the step
+    whose error ended the run is, or the last one if it went wrong. Without one, the flow itself
+    raised, and mended code goes on after all that was recorded.
+    """
+    if run.status is Status.CANCELLED:
+        numbers = [step.number for step in steps if step.outcome is StepOutcome.CANCELLED]
+    elif run.status is Status.FAILED:
+        position = "" if run.error is None else run.error.position
+        numbers = [step.number for step in steps if step.position == position]
+        if not numbers and steps and steps[-1].outcome is not StepOutcome.VALUE:
+            numbers = [steps[-1].number]
+    else:
+        numbers = []
+    return numbers[0] if numbers else len(steps)
 
 
 def notice_sent(run: Run, terms: Terms) -> Run | None:

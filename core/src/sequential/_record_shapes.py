@@ -102,6 +102,7 @@ class ErrorShape(_Struct):
     message: str
     data: Packed | None = None
     retryable: bool = True
+    position: str = ""
 
 
 class StateShape(_Struct):

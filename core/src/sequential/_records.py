@@ -104,7 +104,7 @@ def _pack_attention(found: Attention) -> AttentionShape:
 
 def _pack_error(error: ErrorValue) -> ErrorShape:
     data = None if error.data is None else pack_inside(error.data)
-    return ErrorShape(error.type, error.message, data, error.retryable)
+    return ErrorShape(error.type, error.message, data, error.retryable, error.position)
 
 
 def pack_tags(tags: Mapping[str, str]) -> str:
@@ -256,7 +256,7 @@ def _unpack_error(shape: ErrorShape | None) -> ErrorValue | None:
     if shape is None:
         return None
     data = None if shape.data is None else unpack_inside(shape.data)
-    return ErrorValue(shape.type, shape.message, data, shape.retryable)
+    return ErrorValue(shape.type, shape.message, data, shape.retryable, shape.position)
 
 
 # -- steps

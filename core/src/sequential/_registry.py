@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, get_args, overload
 
 from ._calls import ToolContext
 from ._clock import seconds_of
@@ -164,11 +164,18 @@ def tool(  # noqa: PLR0913  (one keyword per option, each with a default)
     if not _CATEGORY.match(category):
         msg = f"{category!r} cannot be a tool's category; use letters, digits, _ and -"
         raise ValueError(msg)
+    if mode not in get_args(Mode) or errors not in get_args(Errors):
+        msg = f"mode={mode!r}, errors={errors!r} cannot be a tool's; use at-least-once or"
+        raise ValueError(msg + " at-most-once, and raise or return")
     seconds = None if timeout is None else seconds_of(timeout)
     options = ToolOptions(retry, seconds, mode, frozenset(ignore), errors)
 
     def decorate(function: Callable[..., Any]) -> Tool[..., Any]:
         made: Tool[..., Any] = Tool(category, name or function.__qualname__, function, options)
+        unknown = sorted(options.ignore - set(made.binding.names))
+        if unknown:
+            msg = f"{made.where} has no parameter {', '.join(unknown)} to ignore"
+            raise ValueError(msg)
         registry.add_tool(made)
         return made
 

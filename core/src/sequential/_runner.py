@@ -8,14 +8,15 @@ transports are the driver's: the simulator drives these very lines.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NoReturn
 
 from . import _codec
 from ._attempts import Attempts, Settled, Waiting, first_message, read_message
-from ._events import RunEnded, StepRecorded
+from ._events import RunEnded, SignalDropped, StepRecorded
 from ._failure import error_value
 from ._holding import Holding
-from ._model import At, Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord
+from ._model import At, ErrorValue, Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord
 from ._outcomes import Paused
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
 from ._player import Obstacle, Over, Player, input_place
@@ -94,12 +95,15 @@ class Turn:
         asked, check = self.player.asked, self.holding.engine.check
         was = found.name if found.kind is StepKind.SIGNAL else found.tool
         same = found.kind is asked.kind and (check == "off" or was == asked.tool)
-        if same and not isinstance(self.player.step, ContinueStep):
-            return
+        if not same or isinstance(self.player.step, ContinueStep):
+            self._refuse(asked.position, found, asked)
+
+    def _refuse(self, position: str, found: Open, asked: Asked | None) -> NoReturn:
+        was = found.name if found.kind is StepKind.SIGNAL else found.tool
         begun = describe_asked(Asked("", found.kind, was)) + " (begun)"
         run_id, now = self.holding.run.run_id, describe_asked(asked)
-        error = FlowChanged(run_id, asked.position, begun, now)
-        raise Obstacle("changed", str(error), diff(asked.position, begun, now))
+        error = FlowChanged(run_id, position, begun, now)
+        raise Obstacle("changed", str(error), diff(position, begun, now))
 
     def _cancelled(self) -> Settled | None:
         message = first_message(self.holding, CANCEL)
@@ -119,15 +123,22 @@ class Turn:
     def _signal(
         self, step: SignalStep[Any], found: Open | None, started: float
     ) -> Requests[Settled | Waiting]:
-        message = first_message(self.holding, step.name)
-        if message is not None:
+        taken: tuple[str, ...] = ()
+        for message in self.holding.run.inbox:
+            if message.name != step.name:
+                continue
+            taken = (*taken, message.id)
             data = yield from read_message(self.holding, message)
-            return Settled(StepOutcome.VALUE, data, consumed=(message.id,))
+            if self.player.fits(data):
+                return Settled(StepOutcome.VALUE, data, consumed=taken)
+            position = self.player.asked.position
+            yield Observe(SignalDropped(self.holding.run, position, step.name, message.id))
         due = None if step.timeout is None else started + step.timeout
         due = due if found is None else found.due
         if due is not None and due <= self.holding.world.now():
-            return Settled(StepOutcome.TIMEOUT, _NULL)
-        return Waiting(Open(StepKind.SIGNAL, name=step.name, due=due, started=started), "signal")
+            return Settled(StepOutcome.TIMEOUT, _NULL, consumed=taken)
+        opened = Open(StepKind.SIGNAL, name=step.name, due=due, started=started)
+        return Waiting(opened, "signal", taken)
 
     def _sleep(self, step: SleepStep, found: Open | None, started: float) -> Settled | Waiting:
         due = step.until if step.until is not None else started + (step.seconds or 0.0)
@@ -217,7 +228,7 @@ class Turn:
     def _wait(self, waiting: Waiting) -> Requests[Paused]:
         due = waiting.open.due
         wake = None if due is None else At(due)
-        gain = Gain(open={self.player.asked.position: waiting.open})
+        gain = Gain(open={self.player.asked.position: waiting.open}, consumed=waiting.consumed)
         known = self.holding.known
         yield from self.holding.commit(lambda run: park(run, gain, wake, known))
         return (yield from self._paused(waiting.reason))
@@ -241,19 +252,10 @@ class Turn:
         return (yield from self._paused("continued"))
 
     def _finish(self, over: Over) -> Requests[None]:
-        holding, error, result = self.holding, over.error, None
-        status = Status.COMPLETED
-        if error is None:
-            try:
-                data = _codec.encode(over.result)
-                result = yield from self._stored(data, result_place(holding.run), INLINE_LIMIT)
-            except NotEncodable as refused:
-                error = refused
-        if isinstance(error, RunCancelled):
-            status, error = Status.CANCELLED, None
-        elif error is not None:
-            status = Status.FAILED
-        failure = None if error is None else error_value(error)
+        holding = self.holding
+        for position, found in holding.run.open.items():
+            self._refuse(position, found, None)
+        status, result, failure = yield from self._outcome(over)
         now, terms = holding.world.now(), holding.engine.terms
 
         def ended(run: Run) -> Run:
@@ -262,6 +264,19 @@ class Turn:
         yield from holding.commit(ended)
         if holding.engine.observed:
             yield Observe(RunEnded(holding.run, now))
+
+    def _outcome(self, over: Over) -> Requests[tuple[Status, Payload | None, ErrorValue | None]]:
+        error = over.error
+        if error is None:
+            try:
+                data = _codec.encode(over.result)
+                place = result_place(self.holding.run)
+                return Status.COMPLETED, (yield from self._stored(data, place, INLINE_LIMIT)), None
+            except NotEncodable as refused:
+                error = refused
+        if isinstance(error, RunCancelled):
+            return Status.CANCELLED, None, None
+        return Status.FAILED, None, replace(error_value(error), position=over.position)
 
     def _stored(self, data: bytes, place: Place, limit: int) -> Requests[Payload]:
         payload = self.holding.engine.payloads.wrap(data, place)

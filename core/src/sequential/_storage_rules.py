@@ -72,6 +72,7 @@ def tombstone(run: Run) -> Run | None:
         created=run.created,
         started=run.started,
         ended=run.ended,
+        asked=run.asked,
         version=run.version + 1,
     )
 

@@ -31,7 +31,14 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, Sta
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ._calls import Pending, ToolCall, ToolContext, ToolResult
-from ._events import AttemptFinished, Event, InvocationStarted, RunEnded, StepRecorded
+from ._events import (
+    AttemptFinished,
+    Event,
+    InvocationStarted,
+    RunEnded,
+    SignalDropped,
+    StepRecorded,
+)
 from ._model import Run, StepKind, StepOutcome, StepRecord
 from ._outcomes import Blocked, Outcome, Paused
 from ._span_ids import attempt_span_id, hashed_id, step_span_id, trace_id_of
@@ -237,7 +244,7 @@ class Telemetry:
                 found.error = None
         elif isinstance(event, RunEnded):
             told = _whole(run, event.at, root)
-        elif found is None:
+        elif found is None or isinstance(event, SignalDropped):
             return None
         else:
             del self._invocations[key]

@@ -49,6 +49,9 @@ class Tended(Opened):
         if not name or name.startswith("$"):
             msg = f"{name!r} cannot be the name of a signal; use a word that does not start with $"
             raise ValueError(msg)
+        if signal_id is not None and not (0 < len(signal_id) <= 256 and signal_id[0] != "$"):
+            msg = f"{signal_id[:80]!r} cannot be a signal id; use 1 to 256 characters, not $ first"
+            raise ValueError(msg)
         accepted = self._outside.send(
             check_run_id(run_id), signal_id or uuid.uuid4().hex, name, value
         )

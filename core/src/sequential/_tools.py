@@ -14,7 +14,7 @@ from typing import Generic, Literal, ParamSpec, TypeVar
 
 from . import _typed
 from ._binding import Binding
-from ._calls import ToolContext
+from ._calls import Pending, ToolContext, ToolResult
 from ._clock import seconds_of
 from ._steps import Errors, ToolStep
 from .errors import Rejected
@@ -116,7 +116,7 @@ class Tool(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         self.where = f"tool {category}.{name}"
         self.binding = Binding(function, self.where, ToolContext)
-        self.result = _typed.return_shape(function, where=self.where)
+        self.result = _typed.return_shape(function, where=self.where, without=(Pending, ToolResult))
         self.__doc__ = function.__doc__
         self.__name__ = name
         self.__wrapped__ = function

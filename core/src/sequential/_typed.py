@@ -105,10 +105,13 @@ def shape_of(annotation: object, *, where: str) -> Shape:
     return Shape(annotation, where)
 
 
-def return_shape(function: Callable[..., object], *, where: str | None = None) -> Shape | None:
+def return_shape(
+    function: Callable[..., object], *, where: str | None = None, without: tuple[type, ...] = ()
+) -> Shape | None:
     """Return the shape of what *function* gives in the end, or None without an annotation.
 
-    The value of a coroutine and the return value of a generator count, not the object itself.
+    The value of a coroutine and the return value of a generator count, not the object itself;
+    types in *without* are left out of a union, since they are answers of another kind.
 
     Raises:
         AmbiguousUnion: It has a union of classes that plain JSON cannot tell apart.
@@ -128,7 +131,7 @@ def return_shape(function: Callable[..., object], *, where: str | None = None) -
     except NameError as error:
         reason = f"the annotation {error.name!r} cannot be found; import it in the module"
         raise ValueMismatch(place, "$", reason) from error
-    annotation = _unwrapped(hint["return"])
+    annotation = _left_over(_unwrapped(hint["return"]), without)
     return None if annotation is None else shape_of(annotation, where=place)
 
 
@@ -140,6 +143,16 @@ def _unwrapped(annotation: Any) -> Any:
             return None
         annotation = arguments[-1]
     return None if annotation in (typing.Never, typing.NoReturn) else annotation
+
+
+def _left_over(annotation: Any, without: tuple[type, ...]) -> Any:
+    """Return *annotation* without the types in *without*; None when nothing is left of it."""
+    if annotation in without:
+        return None
+    if not without or get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    left = tuple(each for each in get_args(annotation) if each not in without)
+    return typing.Union[left] if left else None  # noqa: UP007  (made of a tuple)
 
 
 def _exact(annotation: Any) -> type | None:

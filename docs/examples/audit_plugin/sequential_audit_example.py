@@ -60,13 +60,15 @@ def sequential_call_tool(call: ToolCall) -> Generator[None, Answer, Answer]:
 
 def _write(call: ToolCall, outcome: str, seconds: float) -> None:
     """Append one line. Names of the input's parts, never their values: an audit is read by many."""
-    line = {
+    given: object = call.input
+    names = sorted(map(str, given)) if isinstance(given, dict) else type(given).__name__
+    line: dict[str, object] = {
         "at": round(time.time(), 3),
         "run": call.context.run_id,
         "position": call.context.position,
         "attempt": call.context.attempt,
         "tool": f"{call.category}.{call.name}",
-        "input": sorted(call.input) if isinstance(call.input, dict) else type(call.input).__name__,
+        "input": names,
         "outcome": outcome,
         "seconds": round(seconds, 3),
     }

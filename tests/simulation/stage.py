@@ -1,0 +1,373 @@
+"""Processes, a storage and a clock in one thread: the production generators, driven by hand.
+
+An `Invocation` answers one request of `_invoke.resume` at a time, so that a test or a seeded
+schedule decides what happens between any two of them. Answers come from a real storage, real tools
+and the real lease table; only time, randomness and threads are replaced. What is done between the
+requests is the caller's.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sequential._calling import RegisteredTools
+from sequential._calls import ToolCall
+from sequential._invoke import Invoked, begin, resume
+from sequential._leases import Lease, Leases
+from sequential._model import At, In, Run, StepRecord
+from sequential._outcomes import Outcome
+from sequential._outside import Outside
+from sequential._pause import PausePolicy
+from sequential._payload import Payloads
+from sequential._protocol import NOW, Terms
+from sequential._registry import Registry
+from sequential._replay import Check
+from sequential._requests import (
+    Commit,
+    Engine,
+    Fetch,
+    Load,
+    Observe,
+    Perform,
+    Performed,
+    Request,
+    Requests,
+    Send,
+    Store,
+    Wait,
+)
+from sequential._runner import Turn
+from sequential._storage import Storage
+from sequential.testing import FakeClock
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution of a tool, as the outside world saw it."""
+
+    run_id: str
+    generation: int
+    position: str
+    epoch: int
+    key: str
+    attempt: int
+    fence: int
+    tool: str
+
+
+class Stage:
+    """One deployment: a storage, a clock, an engine, and what its tools and transport saw.
+
+    Attributes:
+        executions: Every execution of a tool, in order.
+        sent: Ids in resume messages, in order.
+    """
+
+    def __init__(  # noqa: PLR0913  (the parts of a deployment, each with a default)
+        self,
+        registry: Registry,
+        storage: Storage,
+        clock: FakeClock,
+        *,
+        pause: str = "when-waiting",
+        terms: Terms | None = None,
+        check: Check = "inputs",
+        seed: int = 0,
+        max_steps: int = 50_000,
+    ) -> None:
+        self.clock = clock
+        self.storage = storage
+        self.rng = random.Random(seed)
+        self.executions: list[Execution] = []
+        self.sent: list[str] = []
+        self.terms = terms or Terms()
+        self.engine = Engine(
+            registry,
+            Payloads(),
+            self.terms,
+            PausePolicy.parse(pause),
+            check,
+            storage.deployment,
+            max_steps,
+            observed=False,
+        )
+        self.tools = RegisteredTools(registry)
+        self.outside = Outside(self.engine, storage, clock, self.token)
+
+    def token(self) -> str:
+        """Return 128 seeded bits."""
+        return f"{self.rng.getrandbits(128):032x}"
+
+    def start(self, flow: str, given: bytes = b"{}", run_id: str = "r") -> str:
+        """Create a paused run that is due now."""
+        payload, digest = self.outside.input_payload(run_id, given)
+        self.outside.create(
+            Run(run_id, flow, payload, wake=NOW, asked=digest, created=self.clock.now())
+        )
+        return run_id
+
+    def run(self, run_id: str = "r") -> Run:
+        """Return the stored record."""
+        loaded = self.storage.load(run_id, 1 << 30)
+        assert loaded is not None
+        return loaded.run
+
+    def steps(self, run_id: str = "r") -> list[StepRecord]:
+        """Return the stored records of the run's generation."""
+        loaded = self.storage.load(run_id)
+        assert loaded is not None
+        return list(loaded.steps)
+
+    def count(self, tool: str) -> int:
+        """Return how often *tool* was executed."""
+        return sum(each.tool == tool for each in self.executions)
+
+    def process(self, storage: Storage | None = None) -> Process:
+        """Return a new process of this deployment, with a way to the storage of its own."""
+        return Process(self, storage or self.storage)
+
+
+class Time:
+    """The storage's time as one process knows it: its last answer, and what passed since.
+
+    Attributes:
+        drift: Seconds that pass here for each that really passes.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.drift = 1.0
+        self._clock = clock
+        self._told, self._at = clock.now(), clock.monotonic()
+
+    def now(self) -> float:
+        """Return the storage's time, in seconds since the epoch."""
+        return self._told + (self._clock.monotonic() - self._at) * self.drift
+
+    def is_now(self, now: float) -> None:
+        """Take *now*, just told by the storage, as the time."""
+        self._told, self._at = now, self._clock.monotonic()
+
+
+class Process:
+    """One process: its warm frames, its idea of the time, its lease table.
+
+    Attributes:
+        stopping: Whether it was asked to end.
+        seconds: Budget of each invocation.
+        keeps: Whether paused flows stay in memory.
+    """
+
+    def __init__(self, stage: Stage, storage: Storage) -> None:
+        self.stage = stage
+        self.storage = storage
+        self.time = Time(stage.clock)
+        self.leases = Leases(storage, stage.terms, stage.clock, stage.token)
+        self.warm: dict[str, Turn] = {}
+        self.stopping = False
+        self.seconds = float("inf")
+        self.keeps = True
+
+    def invoke(self, run_id: str = "r") -> Invocation:
+        """Return a new invocation of the run that has asked for nothing yet."""
+        world = SimulatedWorld(self)
+        turn = self.warm.pop(run_id, None)
+        return Invocation(self, resume(self.stage.engine, world, run_id, turn), run_id)
+
+    def begin(self, run: Run) -> Invocation:
+        """Return the first invocation of *run*, which was created claimed."""
+        return Invocation(self, begin(self.stage.engine, SimulatedWorld(self), run), run.run_id)
+
+    def execute(self, run_id: str = "r") -> Outcome:
+        """Make one whole invocation."""
+        return self.invoke(run_id).finish()
+
+    def forget(self) -> None:
+        """Discard the warm frames, as a new process would have none."""
+        for turn in self.warm.values():
+            turn.player.discard()
+        self.warm.clear()
+
+
+class SimulatedWorld:
+    """A `World` whose time, randomness and budget are the stage's."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._until = process.stage.clock.monotonic() + process.seconds
+
+    def now(self) -> float:
+        """Return the storage's time as this process knows it."""
+        return self._process.time.now()
+
+    def token(self) -> str:
+        """Return 128 seeded bits."""
+        return self._process.stage.token()
+
+    def left(self) -> float:
+        """Return the seconds left of the budget."""
+        return self._until - self._process.stage.clock.monotonic()
+
+    def stopping(self) -> bool:
+        """Tell whether the process was asked to end."""
+        return self._process.stopping
+
+
+class Invocation:
+    """One invocation under way: at *request*, which is answered by the next `advance`.
+
+    A `Perform` takes two advances: after the first the tool has run and its answer is on the way,
+    with the lease in the process's table.
+
+    Attributes:
+        request: What is asked; None before the first request and after the end.
+        outcome: What it came to.
+        error: What it raised instead.
+    """
+
+    def __init__(self, process: Process, requests: Requests[Invoked], run_id: str) -> None:
+        self.process = process
+        self.run_id = run_id
+        self.request: Request | None = None
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.over = False
+        self._requests = requests
+        self._performing: tuple[Lease, Performed] | None = None
+        self._answers: dict[type, Callable[[Any], Any]] = {
+            Commit: self._commit,
+            Load: self._load,
+            Send: lambda request: process.stage.sent.append(request.run_id),
+            Wait: lambda request: process.stage.clock.advance(request.seconds),
+            Store: lambda request: process.storage.put_value(request.run_id, request.data),
+            Fetch: lambda request: process.storage.get_value(request.run_id, request.digest),
+            Observe: lambda request: None,
+        }
+
+    def advance(self) -> bool:
+        """Answer the request and run to the next; return whether there is one."""
+        if self.over:
+            return False
+        request = self.request
+        if request is None:
+            self._go(lambda: self._requests.send(None))
+        elif isinstance(request, Perform) and self._performing is None:
+            self._begin(request)
+        else:
+            self._answer(request)
+        return not self.over
+
+    def until(self, wanted: Callable[[Request], bool]) -> Request:
+        """Advance to the first request that *wanted* holds for, and return it, unanswered."""
+        while self.advance():
+            if self.request is not None and self._performing is None and wanted(self.request):
+                return self.request
+        raise AssertionError("the invocation ended before it asked for that")
+
+    def finish(self) -> Outcome:
+        """Advance to the end; return the outcome or raise what it raised."""
+        while self.advance():
+            pass
+        if self.error is not None:
+            raise self.error
+        assert self.outcome is not None
+        return self.outcome
+
+    def crash(self) -> None:
+        """Stop for good, as a killed process does: nothing more is asked."""
+        if self._performing is not None:
+            self.process.leases.remove(self._performing[0])
+        self.over = True
+        self.request = None
+        self._requests.close()
+
+    def _begin(self, request: Perform) -> None:
+        try:
+            self._performing = self._perform(request)
+        except (MemoryError, KeyboardInterrupt, SystemExit) as raised:
+            error = raised
+            self._go(lambda: self._requests.throw(error))
+
+    def _answer(self, request: Request) -> None:
+        try:
+            if self._performing is not None:
+                lease, done = self._performing
+                self._performing = None
+                self.process.leases.remove(lease)
+                answer: object = Performed(done.result, done.error, lease.run, lease.hold.lost)
+            else:
+                answer = self._answers[type(request)](request)
+        except Exception as raised:  # noqa: BLE001  (the runner decides what it means)
+            error = raised
+            self._go(lambda: self._requests.throw(error))
+        else:
+            self._go(lambda: self._requests.send(answer))
+
+    def _go(self, act: Callable[[], Request]) -> None:
+        try:
+            self.request = act()
+        except StopIteration as stop:
+            self._ended(stop.value)
+        except BaseException as raised:  # noqa: BLE001  (kept for whoever looks)
+            self.error = raised
+            self.over, self.request = True, None
+
+    def _ended(self, invoked: Invoked) -> None:
+        self.over, self.request = True, None
+        self.outcome = invoked.outcome
+        if invoked.turn is None:
+            return
+        if self.process.keeps:
+            replaced = self.process.warm.pop(self.run_id, None)
+            if replaced is not None:
+                replaced.player.discard()
+            self.process.warm[self.run_id] = invoked.turn
+        else:
+            invoked.turn.player.discard()
+
+    # -- answers -----------------------------------------------------------------------------
+
+    def _commit(self, request: Commit) -> object:
+        answer = self.process.storage.commit(request.run, request.expect, request.steps)
+        asked = request.run.wake
+        if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
+            self.process.time.is_now(answer.wake.time - asked.seconds)
+        return answer
+
+    def _load(self, request: Load) -> object:
+        loaded = self.process.storage.load(request.run_id, request.after)
+        if loaded is not None:
+            self.process.time.is_now(loaded.now)
+        return loaded
+
+    def _perform(self, request: Perform) -> tuple[Lease, Performed]:
+        hold = request.call.context.hold
+        lease = Lease(request.run, hold, self.process.stage.clock.monotonic())
+        # Into the table without the thread that looks at it: `renew_due` is the schedule's.
+        self.process.leases._table[id(lease)] = lease
+        self._record(request.call)
+        try:
+            result = self.process.stage.tools.sequential_call_tool(request.call)
+        except (MemoryError, KeyboardInterrupt, SystemExit):
+            self.process.leases.remove(lease)
+            raise
+        except Exception as raised:  # noqa: BLE001  (a tool may raise anything; it is recorded)
+            return lease, Performed(None, raised, request.run)
+        return lease, Performed(result, None, request.run)
+
+    def _record(self, call: ToolCall) -> None:
+        context = call.context
+        self.process.stage.executions.append(
+            Execution(
+                context.run_id,
+                context.generation,
+                context.position,
+                context.epoch,
+                context.idempotency_key,
+                context.attempt,
+                context.fence,
+                f"{call.category}.{call.name}",
+            )
+        )
