@@ -65,6 +65,8 @@ class Binding:
                 self.where, f"{len(args)} values were given for {len(self.names)} parameters"
             )
         given: dict[str, object] = dict(zip(self.names, args, strict=False))
+        if not kwargs and len(args) == len(self.names):
+            return given
         for name, value in kwargs.items():
             if name in given:
                 raise InputMismatch(self.where, f"parameter {name!r} was given twice")

@@ -211,10 +211,10 @@ class Run:
 
 def evolve(run: Run, **changes: object) -> Run:
     """Return a copy of *run* with *changes*; the names are those of its fields."""
-    copy: Run = object.__new__(Run)
-    values = copy.__dict__
-    values.update(run.__dict__)
+    values = run.__dict__.copy()
     values.update(changes)
+    copy: Run = object.__new__(Run)
+    object.__setattr__(copy, "__dict__", values)
     return copy
 
 

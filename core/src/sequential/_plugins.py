@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -59,6 +58,9 @@ class Plugins:
             objects: Plugins given in code; asked before installed ones.
             only: Names of the entry points to use; None for all that are installed.
         """
+        # Takes a fifth of `import sequential`, and only an application needs it.
+        from importlib.metadata import entry_points
+
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.found: list[PluginInfo] = []
@@ -75,7 +77,7 @@ class Plugins:
         single = len(alone) == 1 and not (alone[0].wrapper or alone[0].hookwrapper)
         self._call_tool: Callable[..., Any] = alone[0].function if single else caller
 
-    def _load(self, entry: EntryPoint) -> None:
+    def _load(self, entry: Any) -> None:
         package, version = "", ""
         if entry.dist is not None:
             package, version = entry.dist.name, entry.dist.version
