@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 from sequential import Pending, ToolCall, ToolResult, hookimpl
 
@@ -61,7 +62,9 @@ def sequential_call_tool(call: ToolCall) -> Generator[None, Answer, Answer]:
 def _write(call: ToolCall, outcome: str, seconds: float) -> None:
     """Append one line. Names of the input's parts, never their values: an audit is read by many."""
     given: object = call.input
-    names = sorted(map(str, given)) if isinstance(given, dict) else type(given).__name__
+    names: object = type(given).__name__
+    if isinstance(given, dict):
+        names = sorted(cast("dict[str, object]", given))
     line: dict[str, object] = {
         "at": round(time.time(), 3),
         "run": call.context.run_id,
