@@ -44,6 +44,10 @@ _ROUNDING = 1e-6
 """Seconds: differences below it come from adding and subtracting, not from clocks."""
 
 
+_SOON = 0.05
+"""Seconds: a thread that is paused between an answer and reading its clock is wrong by less."""
+
+
 def token() -> str:
     """Return 128 random bits from the operating system, as 32 hex digits."""
     return os.urandom(16).hex()
@@ -110,7 +114,7 @@ class Driver:
             Commit: self._commit,
             Perform: self._perform,
             Load: self._load,
-            Send: self._send,
+            Send: lambda request: self.send(request.run_id, request.delay),
             Wait: lambda request: clock.wait(request.seconds) and None,
             Store: lambda request: storage.put_value(request.run_id, request.data),
             Fetch: lambda request: storage.get_value(request.run_id, request.digest),
@@ -127,6 +131,23 @@ class Driver:
     def begin(self, run: Run, seconds: float | None = None) -> Outcome:
         """Make the first invocation of *run*, which was created already claimed."""
         return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
+
+    def send(self, run_id: str, delay: float = 0.0) -> bool:
+        """Send a resume message, if the transport can delay it so long; return whether it did.
+
+        What is due in a moment is sent at once: the storage's time is known here to some
+        milliseconds, and a message that is a moment early is read when it is due.
+        """
+        delay = delay if delay > _SOON else 0.0
+        if delay > self._transport.longest_delay:
+            return False
+        try:
+            self._transport.send(run_id, delay)
+        except TransportError as error:
+            # The record is the outbox: a sweeper finds what a transport lost.
+            _log.warning("run %s: no resume message sent: %s", run_id, error)
+            return False
+        return True
 
     def answer(self, requests: Requests[Any]) -> Any:
         """Answer *requests* until they come to their end; return what they came to."""
@@ -201,14 +222,6 @@ class Driver:
                 event.position,
             )
         self._plugins.observe(event)
-
-    def _send(self, request: Send) -> None:
-        if request.delay > self._transport.longest_delay:
-            return
-        try:
-            self._transport.send(request.run_id, request.delay)
-        except TransportError as error:
-            _log.warning("run %s: no resume message sent: %s", request.run_id, error)
 
 
 def refuse_loop() -> None:

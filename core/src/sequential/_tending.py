@@ -6,7 +6,6 @@ here a resume message follows where one is due.
 
 from __future__ import annotations
 
-import logging
 import uuid
 
 from ._events import RunEnded
@@ -15,9 +14,7 @@ from ._opened import Opened
 from ._player import input_place
 from ._protocol import CANCEL, NOW
 from ._run_id import check_run_id, new_run_id
-from .errors import PositionMissing, RunMissing, TransportError
-
-_log = logging.getLogger("sequential")
+from .errors import PositionMissing, RunMissing
 
 _KEPT = frozenset({Status.PAUSED, Status.RUNNING, Status.QUARANTINED})
 
@@ -136,7 +133,7 @@ class Tended(Opened):
         if not self.transport.carries:
             return 0
         ids = self.storage.due(limit, None, 30.0)
-        return sum(self._resume(run_id) for run_id in ids)
+        return sum(self.driver.send(run_id) for run_id in ids)
 
     def _sent(self, run: Run) -> Run:
         self._send(run)
@@ -144,16 +141,5 @@ class Tended(Opened):
 
     def _send(self, run: Run) -> None:
         """Send a resume message if *run* is due; the sweeper finds it where that fails."""
-        wake = run.wake
-        if run.status is Status.PAUSED and isinstance(wake, At):
-            delay = wake.time - self.driver.time.now()
-            if delay <= self.transport.longest_delay:
-                self._resume(run.run_id, max(0.0, delay))
-
-    def _resume(self, run_id: str, delay: float = 0.0) -> bool:
-        try:
-            self.transport.send(run_id, delay)
-        except TransportError as error:
-            _log.warning("run %s: no resume message sent: %s", run_id, error)
-            return False
-        return True
+        if run.status is Status.PAUSED and isinstance(run.wake, At):
+            self.driver.send(run.run_id, run.wake.time - self.driver.time.now())
