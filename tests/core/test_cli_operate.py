@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from sequential import _plugins
 from sequential._model import At, evolve
 from sequential._plugins import PluginInfo
 from sequential._storage import Stale
@@ -80,7 +79,7 @@ def test_plugins_lists_a_broken_one_with_its_reason(
 def test_plugins_says_when_there_are_none(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_plugins, "entry_points", lambda **_: ())
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     result = command_line("plugins")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "no plugins are installed" in result.stderr

@@ -21,7 +21,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sequential import _codec
@@ -92,6 +92,8 @@ values = st.recursive(
 
 
 @given(values)
+@example(dt.datetime(2000, 1, 1, tzinfo=dt.timezone(dt.timedelta(microseconds=1))))
+@example(dt.time(0, tzinfo=dt.timezone(dt.timedelta(microseconds=-1))))
 def test_every_supported_value_comes_back_equal_and_of_its_type(value: object) -> None:
     assert same(decode(encode(value)), value)
     assert same(decode(encode(decode(encode(value)))), value)
