@@ -473,3 +473,32 @@ def test_a_save_after_a_retried_step_counts_the_attempts_once(stage: Stage) -> N
     app.execute(run_id)
     assert app.execute(run_id) == Completed(run_id, "ok")
     assert tried.attempts == [1, 2]
+
+
+def test_an_input_that_changed_between_two_attempts_blocks_the_run(any_stage: Stage) -> None:
+    """It would go out under the idempotency key of the first, which belongs to another request."""
+    sent: list[int] = []
+    amount = [1]
+
+    @tool("api", "charge", registry=any_stage.registry, retry=RetryPolicy(first=500, jitter=False))
+    def charge(amount: int) -> str:
+        sent.append(amount)
+        if len(sent) == 1:
+            raise OSError("no answer")
+        return "paid"
+
+    @flow(name="paying", registry=any_stage.registry)
+    def paying() -> Steps[str]:
+        result: str = yield charge(amount[0])
+        return result
+
+    app = any_stage.app()
+    run_id = app.start("paying")
+    app.execute(run_id)
+    any_stage.clock.advance(500)
+    amount[0] = 2
+    assert isinstance(any_stage.app().execute(run_id), Blocked)
+    assert sent == [1]
+    amount[0] = 1
+    any_stage.clock.advance(60)
+    assert any_stage.app().execute(run_id) == Completed(run_id, "paid")

@@ -354,7 +354,7 @@ def test_discarding_a_frame_twice_or_before_it_began_is_harmless(stage: Stage) -
         yield save()
 
     for made in (never, neither):
-        frame = Frame(made, {}, Scope(b"", 0.0, replaying=False))
+        frame = Frame(made, {}, Scope([(0, "", "")], 0.0, replaying=False))
         frame.discard()
         frame.discard()
 
@@ -365,7 +365,7 @@ def test_a_frame_hands_over_steps_and_the_result(stage: Stage) -> None:
         got = yield {"__tool": ["api", "a", {"n": n}]}
         return int(got) * 2
 
-    frame = Frame(twice, {"n": 4}, Scope(b"", 0.0, replaying=False))
+    frame = Frame(twice, {"n": 4}, Scope([(0, "", "")], 0.0, replaying=False))
     step: Step[Any] = frame.send(None)
     assert repr(step) == "tool call api.a"
     with pytest.raises(StopIteration) as stop:

@@ -280,11 +280,12 @@ def test_continue_as_new_keeps_messages_and_drops_the_history() -> None:
         attention=Attention("changed", "x"), tags={"k": "v"}, asked="digest",
     )  # fmt: skip
     new = Payload(b"1", size=1)
-    again = p.continue_as_new(run, new)
+    again = p.continue_as_new(run, new, 110.0)
     assert (again.generation, again.cursor, again.stalls, again.open) == (1, 0, 0, {})
     assert (again.status, again.owner, again.wake) == (Status.PAUSED, "", NOW)
     assert (again.inbox, again.seen, again.input, again.asked) == (run.inbox, ("z",), new, "digest")
     assert again.attention is None
+    assert (again.begun, again.seeds) == (110.0, ((0, f"{run.run_id}:1"),))
     assert not p.is_mine(again, run)
 
 

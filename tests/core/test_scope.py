@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from sequential import Steps, det, flow, is_pausing, logger, save, sleep, tool
+from sequential import (
+    RunFailed,
+    Steps,
+    continue_as_new,
+    det,
+    flow,
+    is_pausing,
+    logger,
+    save,
+    sleep,
+    tool,
+)
 from sequential._outcomes import Completed
 from tests.fix_stage import Crash, Stage
 
@@ -212,3 +223,72 @@ def test_cleanup_code_can_tell_a_pause_from_the_end(stage: Stage) -> None:
     assert isinstance(stage.app(warm=0).execute(run_id), Completed)
     assert seen == [True, False]
     assert is_pausing() is False
+
+
+def drawing(stage: Stage, fails: list[Exception]) -> list[tuple[str, str]]:
+    """Register a flow whose steps take deterministic values; return what its tool was given."""
+    given: list[tuple[str, str]] = []
+
+    @tool("api", "order", registry=stage.registry)
+    def order(key: str, at: str) -> None:
+        given.append((key, at))
+        if len(given) == 3 and fails:
+            raise fails.pop()
+
+    @flow(name="drawing", registry=stage.registry)
+    def drawing() -> Steps[str]:
+        for _ in range(3):
+            yield order(str(det.uuid4()), str(det.now()))
+        return str(det.uuid4())
+
+    return given
+
+
+def test_a_retry_draws_for_the_kept_steps_what_they_were_recorded_with(any_stage: Stage) -> None:
+    """Otherwise the inputs of the copied steps would differ, and the retried run be blocked."""
+    given = drawing(any_stage, [OSError("down")])
+    app = any_stage.app()
+    with pytest.raises(RunFailed):
+        app.run("drawing", run_id="r")
+    app.retry("r")
+    any_stage.clock.advance(5)
+    assert isinstance(any_stage.app().execute("r"), Completed)
+    assert len(given) == 4
+    assert len({key for key, _ in given}) == 4
+    assert given[3][1] == given[2][1]
+
+
+@pytest.mark.parametrize("edit", [None, (None,)])
+def test_a_fork_draws_for_the_kept_steps_what_they_were_recorded_with(
+    any_stage: Stage, edit: tuple[object] | None
+) -> None:
+    given = drawing(any_stage, [])
+    app = any_stage.app()
+    first = app.run("drawing", run_id="r")
+    any_stage.clock.advance(5)
+    forked = app.fork("r", "1", edit=edit, new_id="f")
+    done = any_stage.app().execute(forked)
+    assert isinstance(done, Completed)
+    # What is done anew is another run's: the same values would collide in other systems.
+    assert done.result != first
+    assert len({key for key, _ in given}) == len(given) == 3 + (2 if edit is None else 1)
+
+
+def test_after_continue_as_new_the_time_does_not_go_back(stage: Stage) -> None:
+    seen: list[str] = []
+
+    @flow(name="again", registry=stage.registry)
+    def again(n: int) -> Steps[None]:
+        seen.append(str(det.now()))
+        yield sleep(100)
+        if n:
+            yield continue_as_new({"n": n - 1})
+
+    app = stage.app()
+    run_id = app.start("again", {"n": 1})
+    for _ in range(4):
+        app.execute(run_id)
+        stage.clock.advance(101)
+    assert isinstance(stage.app().execute(run_id), Completed)
+    assert max(seen) == seen[-1]
+    assert seen[-1] > seen[0]

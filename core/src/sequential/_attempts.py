@@ -59,7 +59,7 @@ class Attempts:
     def settle(self, found: Open | None, started: float) -> Requests[Settled | Waiting]:
         """Carry the call on from *found*, what the record has open for it, or anew."""
         holding = self.holding
-        state = found or Open(StepKind.TOOL, self.asked.tool, started=started)
+        state = found or self._fresh(started)
         while not (state.intent or state.name):
             rest = self._rest(state.due)
             if rest is None:
@@ -81,6 +81,10 @@ class Attempts:
                 yield from self._note(state)
         # Also when it was asked just now: the answer may have come before the tool said so.
         return (yield from self._left(state))
+
+    def _fresh(self, started: float) -> Open:
+        asked = self.asked
+        return Open(StepKind.TOOL, asked.tool, started=started, fingerprint=asked.fingerprint)
 
     # -- attempts ----------------------------------------------------------------------------
 

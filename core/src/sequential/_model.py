@@ -117,6 +117,7 @@ class Open(NamedTuple):
         schema: JSON schema of that signal's value, when it is typed.
         error: The last failed attempt, for people.
         started: When the step was first asked for.
+        fingerprint: Digest of the input that was tried: another one is another request.
     """
 
     kind: StepKind
@@ -129,6 +130,7 @@ class Open(NamedTuple):
     schema: str = ""
     error: str = ""
     started: float = 0.0
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,9 @@ class Run:
     """The record of one run. *version* and *op_id* change with every commit.
 
     *asked* is the digest of the input that the run was created with, so that creating it again is
-    recognised after `continue_as_new` has replaced the input.
+    recognised after `continue_as_new` has replaced the input. *begun* is when the generation's
+    history began, None for the creation. *seeds* say what deterministic values derive from: pairs of a
+    number of records and the text that counts from there on; a copied history keeps its own.
 
     Without slots on purpose: `evolve` copies the instance's dictionary, a tenth of the price of
     `dataclasses.replace` over this many fields, and every step pays it twice.
@@ -205,6 +209,8 @@ class Run:
     started: float | None = None
     ended: float | None = None
     asked: str = ""
+    begun: float | None = None
+    seeds: tuple[tuple[int, str], ...] = ()
     version: int = 0
     op_id: str = ""
 

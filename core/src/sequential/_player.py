@@ -20,6 +20,7 @@ from ._flow import Flow
 from ._frame import Frame
 from ._model import Payload, Run, StepKind, StepOutcome, StepRecord
 from ._payload import Place
+from ._protocol import seeds_of
 from ._replay import Asked, agrees, describe_asked, describe_record, diff
 from ._requests import Engine, Fetch, Requests
 from ._scope import Scope
@@ -96,8 +97,9 @@ class Player:
         return over
 
     def _call(self, run: Run) -> Requests[Over | None]:
-        seed = f"{self.engine.deployment}\0{run.run_id}\0{run.generation}\0".encode()
-        scope = Scope(seed, run.created, replaying=bool(self.ready) or bool(run.open))
+        seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
+        begun = run.begun or run.created
+        scope = Scope(seeds, begun, replaying=bool(self.ready) or bool(run.open))
         try:
             data = yield from self._unwrapped(run.input, input_place(run.run_id))
             self.frame = Frame(self.flow, _codec.decode(data), scope)

@@ -216,11 +216,13 @@ def renew(run: Run, terms: Terms) -> Run:
     return evolve(run, wake=In(terms.lease))
 
 
-def continue_as_new(run: Run, given: Payload) -> Run:
+def continue_as_new(run: Run, given: Payload, now: float) -> Run:
     """Start over with *given* as input and an empty history; messages stay."""
     return evolve(
         run,
         generation=run.generation + 1,
+        begun=now,
+        seeds=reseeded(run, 0, f"{run.run_id}:{run.generation + 1}"),
         status=Status.PAUSED,
         owner="",
         input=given,
@@ -292,6 +294,7 @@ def retry(run: Run, copied: int) -> Run | None:
         run,
         generation=run.generation + 1,
         fence=run.fence + 1,
+        seeds=reseeded(run, copied, f"{run.run_id}:{run.generation + 1}"),
         status=Status.PAUSED,
         owner="",
         wake=NOW,
@@ -304,6 +307,20 @@ def retry(run: Run, copied: int) -> Run | None:
         error=None,
         ended=None,
     )
+
+
+def seeds_of(run: Run) -> tuple[tuple[int, str], ...]:
+    """Return what the run's deterministic values derive from, and from which record on."""
+    return run.seeds or ((0, f"{run.run_id}:0"),)
+
+
+def reseeded(run: Run, copied: int, seed: str) -> tuple[tuple[int, str], ...]:
+    """Return the seeds of a history that begins with *copied* records of *run*.
+
+    The code before the copied steps must draw what it drew when they were recorded, or their
+    inputs would differ; what is done anew draws from *seed*.
+    """
+    return (*[each for each in seeds_of(run) if each[0] < copied], (copied, seed))
 
 
 def kept_by_retry(run: Run, steps: Sequence[StepRecord]) -> int:

@@ -80,6 +80,7 @@ class OpenShape(_Struct):
     schema: str = ""
     error: str = ""
     started: _Time = 0.0
+    fingerprint: str = ""
 
 
 class MessageShape(_Struct):
@@ -126,6 +127,8 @@ class StateShape(_Struct):
     progress: Packed | None = None
     trace: dict[str, str] = {}
     asked: str = ""
+    begun: _Time | None = None
+    seeds: tuple[tuple[_Count, str], ...] = ()
 
 
 class RunRow(msgspec.Struct, array_like=True):

@@ -79,6 +79,8 @@ def pack_state(run: Run) -> bytes:
             None if run.progress is None else pack_inside(run.progress),
             dict(run.trace),
             run.asked,
+            run.begun,
+            run.seeds,
         )
     )
 
@@ -95,6 +97,7 @@ def _pack_open(open_: Open) -> OpenShape:
         open_.schema,
         open_.error,
         open_.started,
+        open_.fingerprint,
     )
 
 
@@ -224,6 +227,8 @@ def _fill_run(row: RunRow, tags: Mapping[str, str], state: StateShape) -> Run:
         progress=None if state.progress is None else unpack_inside(state.progress),
         trace=state.trace,
         asked=state.asked,
+        begun=state.begun,
+        seeds=state.seeds,
         created=row.created,
         started=state.started,
         ended=row.ended,
@@ -242,7 +247,17 @@ def _unpack_parent(run_id: str | None, position: str | None) -> Parent | None:
 
 def _unpack_open(s: OpenShape) -> Open:
     return Open(
-        s.kind, s.tool, s.attempt, s.epoch, s.intent, s.due, s.name, s.schema, s.error, s.started
+        s.kind,
+        s.tool,
+        s.attempt,
+        s.epoch,
+        s.intent,
+        s.due,
+        s.name,
+        s.schema,
+        s.error,
+        s.started,
+        s.fingerprint,
     )
 
 

@@ -95,6 +95,8 @@ class Turn:
         asked, check = self.player.asked, self.holding.engine.check
         was = found.name if found.kind is StepKind.SIGNAL else found.tool
         same = found.kind is asked.kind and (check == "off" or was == asked.tool)
+        if check == "inputs" and asked.kind is StepKind.TOOL:
+            same = same and found.fingerprint in ("", asked.fingerprint)
         if not same or isinstance(self.player.step, ContinueStep):
             self._refuse(asked.position, found, asked)
 
@@ -248,7 +250,8 @@ class Turn:
             raise Obstacle("input", f"continue_as_new: {error}") from error
         place = input_place(self.holding.run.run_id)
         payload = yield from self._stored(data, place, RECORD_LIMIT)
-        yield from self.holding.commit(lambda run: continue_as_new(run, payload))
+        now = self.holding.world.now()
+        yield from self.holding.commit(lambda run: continue_as_new(run, payload, now))
         return (yield from self._paused("continued"))
 
     def _finish(self, over: Over) -> Requests[None]:

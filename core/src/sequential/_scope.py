@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -17,7 +18,8 @@ class Scope:
     """The run that the current code belongs to, and how far its history has been replayed.
 
     Attributes:
-        seed: What deterministic values are derived from: deployment, run and generation.
+        seeds: What deterministic values derive from: number of records, deployment and text; the
+            last one whose number is not above *records* counts.
         records: Records that the flow has been given so far.
         now: Recorded end of the last of them; before the first, the run's creation.
         draws: Deterministic values taken since the last record.
@@ -25,10 +27,12 @@ class Scope:
         pausing: Whether the frame is being discarded.
     """
 
-    __slots__ = ("draws", "now", "pausing", "records", "replaying", "seed")
+    __slots__ = ("draws", "now", "pausing", "records", "replaying", "seeds")
 
-    def __init__(self, seed: bytes, now: float, *, replaying: bool) -> None:
-        self.seed = seed
+    def __init__(
+        self, seeds: Sequence[tuple[int, str, str]], now: float, *, replaying: bool
+    ) -> None:
+        self.seeds = seeds
         self.records = 0
         self.now = now
         self.draws = 0
@@ -37,9 +41,10 @@ class Scope:
 
     def draw(self) -> bytes:
         """Return 32 bytes that are the same at this point of the flow in every invocation."""
-        point = f"{self.records}:{self.draws}".encode()
+        _, deployment, seed = [each for each in self.seeds if each[0] <= self.records][-1]
+        point = f"{deployment}\0{seed}\0{self.records}:{self.draws}"
         self.draws += 1
-        return hashlib.sha256(self.seed + point).digest()
+        return hashlib.sha256(point.encode()).digest()
 
 
 CURRENT: ContextVar[Scope | None] = ContextVar("sequential_scope", default=None)

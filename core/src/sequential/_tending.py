@@ -12,7 +12,7 @@ from ._events import RunEnded
 from ._model import At, Run, Status
 from ._opened import Opened
 from ._player import input_place
-from ._protocol import CANCEL, NOW
+from ._protocol import CANCEL, NOW, reseeded
 from ._run_id import check_run_id, new_run_id
 from .errors import PositionMissing, RunMissing
 
@@ -108,6 +108,8 @@ class Tended(Opened):
         run = Run(
             chosen, source.flow, payload, source.flow_version, wake=NOW, tags=tags, asked=digest,
             created=self.driver.time.now(),
+            begun=source.begun or source.created,
+            seeds=reseeded(source, number + (edit is not None), chosen),
         )  # fmt: skip
         forked = self._outside.fork(source, loaded.steps[: number + 1], run, edit)
         return self._sent(forked).run_id
