@@ -381,7 +381,7 @@ def test_sub_flows_are_delegated_to(any_stage: Stage) -> None:
         return (yield from add(n, 1))
 
     def helper(n: int) -> Steps[Any]:
-        return (yield from inner(n))  # type: ignore[misc]  # a flow may be either kind
+        return (yield from inner(n))  # a flow may be either kind
 
     @flow(registry=registry)
     def outer(n: int) -> Steps[int]:

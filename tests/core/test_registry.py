@@ -150,3 +150,27 @@ def test_a_registered_name_is_never_imported_from_a_record() -> None:
     with pytest.raises(Exception, match=r"no flow named 'os.system' is registered"):
         app.start("os.system")
     assert "antigravity" not in sys.modules
+
+
+def cell(number: int, answer: int) -> str:
+    """Return the source of a notebook's cell, compiled under a file name of its own."""
+    return f"""
+@flow(registry=registry)
+async def of_a_cell() -> int:
+    return {answer} + 0 * {number}
+"""
+
+
+def test_a_cell_of_a_notebook_that_is_run_again_replaces_its_flow() -> None:
+    registry = Registry()
+    names: dict[str, Any] = {"__name__": "__main__", "flow": flow, "registry": registry}
+    for number, answer in ((1, 1), (2, 2)):
+        exec(compile(cell(number, answer), f"<cell {number}>", "exec"), names)
+    assert Sequential("memory:", registry=registry, plugins=[]).run("of_a_cell") == 2
+
+
+def test_two_functions_of_one_file_and_name_are_refused() -> None:
+    registry = Registry()
+    names: dict[str, Any] = {"__name__": "__main__", "flow": flow, "registry": registry}
+    with pytest.raises(NameTaken, match="of_a_cell"):
+        exec(compile(cell(1, 1) + cell(2, 2), "<one file>", "exec"), names)

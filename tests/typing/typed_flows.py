@@ -70,6 +70,13 @@ def generator(user_id: int) -> Steps[str]:
     return user.name
 
 
+@flow
+def outer(user_id: int) -> Steps[int]:
+    name = yield from generator(user_id)
+    assert_type(name, str)
+    return len(name)
+
+
 @flow(version="2")
 async def coroutine(user_id: int, note: str = "") -> User:
     user = await get_user(user_id)
@@ -83,6 +90,13 @@ async def coroutine(user_id: int, note: str = "") -> User:
     await sleep(timedelta(days=1))
     assert_type(det.random(), float)
     return user if note else other
+
+
+@flow
+async def around(user_id: int) -> str:
+    user = await coroutine(user_id)
+    assert_type(user, User)
+    return user.name
 
 
 @flow(name="signals")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from . import _typed
 from ._binding import Binding
@@ -15,9 +15,23 @@ from ._calls import ToolContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 Body = Generator[Any, Any, Any] | Coroutine[Any, Any, Any]
 """A started flow: what `Flow.body` returns and the runner drives by ``send``."""
+
+
+class SubFlow(Protocol[R_co]):
+    """A flow inside another: ``yield from`` it in a generator, ``await`` it in a coroutine.
+
+    What is there at run time is the plain generator or coroutine, for its own style only.
+    """
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        """Give the steps of the inner flow, and its result."""
+
+    def __iter__(self) -> Generator[Any, Any, R_co]:
+        """Give the steps of the inner flow, and its result."""
 
 
 class _Starts(Protocol):
@@ -48,9 +62,9 @@ class Flow(Generic[P, R]):
         self.__name__ = name
         self.__wrapped__ = function
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Body:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> SubFlow[R]:
         """Return the plain generator or coroutine, to ``yield from`` or await in another flow."""
-        return self.function(*args, **kwargs)
+        return cast("SubFlow[R]", self.function(*args, **kwargs))
 
     def body(self, given: object) -> Body:
         """Return the generator or coroutine for *given*, a decoded input.

@@ -64,12 +64,21 @@ class _Registered(Protocol):
 
 
 def _refuse_other(kind: str, name: str, first: _Registered | None, second: _Registered) -> None:
-    if first is not None and _origin(first) != _origin(second):
+    if first is not None and not _is_reload(first.function, second.function):
         raise NameTaken(kind, name, _origin(first), _origin(second))
 
 
-def _origin(registered: _Registered) -> str:
+def _is_reload(first: Callable[..., Any], second: Callable[..., Any]) -> bool:
     # The file and line, not the module's name: a file run as a script and imported again is one.
+    # A cell of a notebook that is run again is a new file each time, but always of __main__.
+    cells = first.__module__ == second.__module__ == "__main__"
+    one, two = first.__code__, second.__code__
+    same_line = (one.co_filename, one.co_firstlineno) == (two.co_filename, two.co_firstlineno)
+    rerun = cells and one.co_filename != two.co_filename
+    return first.__qualname__ == second.__qualname__ and (same_line or rerun)
+
+
+def _origin(registered: _Registered) -> str:
     code = registered.function.__code__
     return f"{registered.function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
 
