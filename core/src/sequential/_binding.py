@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
 from . import _typed
-from .errors import InputMismatch, ValuesError
+from .errors import InputMismatch, ValueMismatch
 
 
 class Binding:
@@ -105,8 +105,10 @@ class Binding:
             return value
         try:
             return shape.read(value)
-        except ValuesError as error:
-            raise InputMismatch(self.where, str(error)) from error
+        except ValueMismatch as error:
+            place = "" if error.path == "$" else f" at {error.path}"
+            reason = f"parameter {name!r}{place}: {error.reason}"
+            raise InputMismatch(self.where, reason) from error
 
     def _check_names(self, given: Mapping[str, object]) -> None:
         if given.keys() == self._shapes.keys():
