@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from . import _codec
@@ -138,7 +137,7 @@ class Attempts:
         except NotEncodable as error:
             # Recorded, not raised again and again: running the tool once more would not help.
             named = error_value(error)
-            stored = replace(named, type="ResultNotEncodable", retryable=False)
+            stored = named._replace(type="ResultNotEncodable", retryable=False)
             return Settled(StepOutcome.ERROR, error_json(stored), attempts)
 
     def _failed(self, error: Exception, state: Open) -> Settled | Open:

@@ -150,6 +150,7 @@ def _content(directory: Path) -> tuple[str, Mapping[str, Any]]:
 
 
 def _toml(path: Path) -> Mapping[str, Any]:
+    # Slow to import, for the sake of a file that is mostly not there.
     import tomllib
 
     try:

@@ -83,8 +83,7 @@ class Payload(NamedTuple):
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorValue:
+class ErrorValue(NamedTuple):
     """An error as data: no class is ever stored.
 
     Attributes:
@@ -133,8 +132,7 @@ class Open(NamedTuple):
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Something sent to a run: a signal, ``$cancel``, or the notice of a child."""
 
     id: str
@@ -143,8 +141,7 @@ class Message:
     sent: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(NamedTuple):
     """Why a run needs a person or a deploy.
 
     Attributes:
@@ -162,8 +159,7 @@ class Attention:
     tries: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """The run, and the position in it, that started this run as a child."""
 
     run_id: str
@@ -175,9 +171,10 @@ class Run:
     """The record of one run. *version* and *op_id* change with every commit.
 
     *asked* is the digest of the input that the run was created with, so that creating it again is
-    recognised after `continue_as_new` has replaced the input. *begun* is when the generation's
-    history began, None for the creation. *seeds* say what deterministic values derive from: pairs of a
-    number of records and the text that counts from there on; a copied history keeps its own.
+    recognised after `continue_as_new` has replaced the input. *begun* is when the history of the
+    generation began, None for the creation. *seeds* say what deterministic values derive from:
+    pairs of a number of records and the text that counts from there on; a copied history keeps its
+    own.
 
     Without slots on purpose: `evolve` copies the instance's dictionary, a tenth of the price of
     `dataclasses.replace` over this many fields, and every step pays it twice.

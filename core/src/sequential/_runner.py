@@ -8,7 +8,6 @@ transports are the driver's: the simulator drives these very lines.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from . import _codec
@@ -279,7 +278,7 @@ class Turn:
                 error = refused
         if isinstance(error, RunCancelled):
             return Status.CANCELLED, None, None
-        return Status.FAILED, None, replace(error_value(error), position=over.position)
+        return Status.FAILED, None, error_value(error)._replace(position=over.position)
 
     def _stored(self, data: bytes, place: Place, limit: int) -> Requests[Payload]:
         payload = self.holding.engine.payloads.wrap(data, place)

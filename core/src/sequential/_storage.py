@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ._model import Run, Status, StepRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """One consistent snapshot of a run.
 
     Attributes:
@@ -62,16 +61,14 @@ class Query:
     limit: int = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """One page of runs, and where the next begins: None at the end."""
 
     runs: Sequence[Run]
     next: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What a storage found out about itself, by trying.
 
     Attributes:
