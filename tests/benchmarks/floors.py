@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sequential import _sqlite_queries as sql
 from sequential._clock import SYSTEM_CLOCK
 from sequential._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
 from sequential._protocol import NOTHING, Terms, claimed, keep
 from sequential._records import pack_run, pack_state, pack_step
 from sequential._sqlite import SqliteStorage, open_sqlite
+from sequential._sqlite import queries as sql
 from sequential._storage_rules import as_created
 
 RUN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"

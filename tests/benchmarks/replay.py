@@ -17,8 +17,8 @@ from time import perf_counter
 from typing import Any
 
 from sequential import Registry, Sequential, flow, tool, wait_for_signal
-from sequential import _sqlite_queries as sql
 from sequential._player import Player
+from sequential._sqlite import queries as sql
 from sequential._steps import Steps
 
 from .measure import Row, Size, median

@@ -14,9 +14,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from sequential import Sequential
-from sequential import _sqlite_queries as sql
 from sequential._model import At, Run, evolve
 from sequential._records import pack_run, pack_state, pack_step
+from sequential._sqlite import queries as sql
 from sequential._storage_rules import as_created
 
 from .floors import connect, new_run, reconnect, record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sequential._sqlite_connection import Connections
+from sequential._sqlite.connection import Connections
 from tests.fix_cli import CommandLine
 
 FLOWS = """

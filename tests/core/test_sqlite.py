@@ -20,11 +20,11 @@ from sequential._clock import SYSTEM_CLOCK
 from sequential._model import At, Run, Status, evolve
 from sequential._records import pack_state
 from sequential._sqlite import SqliteStorage, open_sqlite
-from sequential._sqlite_errors import translate, translate_commit
-from sequential._sqlite_probe import file_system, probe
-from sequential._sqlite_queries import due_query
-from sequential._sqlite_schema import MIGRATIONS, prepare, read_migration
-from sequential._sqlite_url import SqliteSettings, read_sqlite_url
+from sequential._sqlite.driver_errors import translate, translate_commit
+from sequential._sqlite.probe import file_system, probe
+from sequential._sqlite.queries import due_query
+from sequential._sqlite.schema import MIGRATIONS, prepare, read_migration
+from sequential._sqlite.url import SqliteSettings, read_sqlite_url
 from sequential._storage import Query
 from sequential.errors import (
     ConfigError,
@@ -728,7 +728,7 @@ def test_a_network_file_system_is_refused(
     assert file_system(str(tmp_path / "flows.db"), str(mounts)) == "nfs4"
     assert file_system("/etc/x", str(mounts)) == "ext4"
     assert file_system("/etc/x", str(tmp_path / "none")) is None
-    monkeypatch.setattr("sequential._sqlite_probe.file_system", lambda path: "nfs4")
+    monkeypatch.setattr("sequential._sqlite.probe.file_system", lambda path: "nfs4")
     with pytest.raises(StorageRefused, match="network"):
         probe(storage, storage._connections)
 

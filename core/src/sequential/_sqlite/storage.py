@@ -10,10 +10,9 @@ import hashlib
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from . import _sqlite_queries as sql
-from ._clock import Clock
-from ._model import At, Run, Status, StepRecord, evolve
-from ._records import (
+from .._clock import Clock
+from .._model import At, Run, Status, StepRecord, evolve
+from .._records import (
     pack_run,
     pack_state,
     pack_step,
@@ -22,11 +21,8 @@ from ._records import (
     unpack_step,
     unpack_tags,
 )
-from ._sqlite_connection import Connections
-from ._sqlite_schema import MIGRATIONS, prepare
-from ._sqlite_url import SqliteSettings, read_sqlite_url
-from ._storage import STALE, Loaded, Page, Probe, Query, Stale
-from ._storage_rules import (
+from .._storage import STALE, Loaded, Page, Probe, Query, Stale
+from .._storage_rules import (
     MAX_PAGE,
     StorageTime,
     as_created,
@@ -37,7 +33,11 @@ from ._storage_rules import (
     resolve_wake,
     tombstone,
 )
-from .errors import ValueCorrupt
+from ..errors import ValueCorrupt
+from . import queries as sql
+from .connection import Connections
+from .schema import MIGRATIONS, prepare
+from .url import SqliteSettings, read_sqlite_url
 
 _MARK_EVERY = 1.0
 """Seconds that the time may go on before it is written down again."""
@@ -179,7 +179,7 @@ class SqliteStorage:
 
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds here, and say what it cannot do."""
-        from ._sqlite_probe import probe
+        from .probe import probe
 
         return probe(self, self._connections)
 

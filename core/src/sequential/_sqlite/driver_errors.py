@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from .errors import (
+from ..errors import (
     OutcomeUnknown,
     StorageError,
     StorageForeign,

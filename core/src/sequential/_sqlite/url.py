@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 _PREFIX = "sqlite://"
 _KNOWN = ("synchronous", "timeout")

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
-from ._sqlite_errors import (
+from ..errors import StorageRefused
+from .driver_errors import (
     DRIVER_ERRORS,
     missing_directory,
     result_code,
     translate,
     translate_commit,
 )
-from ._sqlite_url import SqliteSettings
-from .errors import StorageRefused
+from .url import SqliteSettings
 
 OLDEST = (3, 35, 0)
 """The first SQLite with ``RETURNING``."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ._record_shapes import RUN_COLUMNS, STEP_COLUMNS
-from ._storage import Query
+from .._record_shapes import RUN_COLUMNS, STEP_COLUMNS
+from .._storage import Query
 
 _RUN = ", ".join(RUN_COLUMNS)
 _STEP = ", ".join(STEP_COLUMNS)

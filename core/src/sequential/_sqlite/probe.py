@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from ._sqlite_connection import Connections
-from ._storage import Probe, Storage
-from ._storage_probe import try_contract
-from .errors import StorageRefused
+from .._storage import Probe, Storage
+from .._storage_probe import try_contract
+from ..errors import StorageRefused
+from .connection import Connections
 
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "9p", "fuse.sshfs"}

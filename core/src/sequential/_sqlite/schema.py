@@ -10,14 +10,14 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from ._sqlite_connection import switch_to_wal
-from ._sqlite_url import SqliteSettings
-from .errors import SchemaTooNew, StorageForeign
+from ..errors import SchemaTooNew, StorageForeign
+from .connection import switch_to_wal
+from .url import SqliteSettings
 
 APPLICATION_ID = 0x53514C31
 """Marks a file as ours, in its header (``SQL1``)."""
 
-MIGRATIONS = ("sqlite_001.sql",)
+MIGRATIONS = ("001.sql",)
 """The script that leads to version 1, to version 2, …; a published one is never changed."""
 
 
@@ -25,7 +25,7 @@ def read_migration(name: str) -> str:
     """Return the text of the script *name*."""
     from importlib.resources import files
 
-    return (files("sequential") / "sql" / name).read_text(encoding="utf-8")
+    return (files(__package__) / "sql" / name).read_text(encoding="utf-8")
 
 
 def prepare(
