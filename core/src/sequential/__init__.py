@@ -1,7 +1,7 @@
 """Sequential: flows that pause, die, resume and finish.
 
 The names below are what flows, applications and plugins are written with. Public as well are the
-modules `errors`, `hookspecs`, `outcomes`, `storage`, `telemetry`, `testing` and `worker`.
+modules `errors`, `executor`, `hookspecs`, `outcomes`, `storage`, `telemetry`, `testing`, `worker`.
 """
 
 from . import errors
@@ -30,6 +30,7 @@ from .errors import (
     SignalTimedOut,
     ToolError,
 )
+from .executor import create_flow_executor
 from .hookspecs import hookimpl
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "ToolError",
     "ToolResult",
     "continue_as_new",
+    "create_flow_executor",
     "det",
     "errors",
     "flow",

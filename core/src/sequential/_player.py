@@ -213,7 +213,7 @@ class Player:
             if outcome is StepOutcome.ERROR:
                 failed = tool_error(record.tool, data, record.attempts)
                 return (
-                    ({"__error": failed.message}, None)
+                    ({"__error": failed.message or failed.type}, None)
                     if step.errors == "return"
                     else (None, failed)
                 )

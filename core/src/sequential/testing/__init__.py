@@ -1,7 +1,66 @@
-"""For tests of flows and of plugins: a clock that the test moves. Ships in the wheel."""
+"""For tests of flows and of plugins: a clock that the test moves, fakes, crashes, contract kits.
+
+The kits need pytest, and are imported when they are asked for; the rest needs nothing.
+"""
 
 from __future__ import annotations
 
-from ._clock import FakeClock
+import sys
+from importlib import import_module
 
-__all__ = ["FakeClock"]
+from ._clock import FakeClock
+from ._crashes import Crash, Survived, crash_everywhere
+from ._fakes import Call
+from ._play import Played, PlayedStep, play, verify_replay
+
+__all__ = [
+    "Call",
+    "Crash",
+    "FakeClock",
+    "Played",
+    "PlayedStep",
+    "StorageContract",
+    "Survived",
+    "TransportContract",
+    "crash_everywhere",
+    "play",
+    "verify_replay",
+]
+
+_NEEDS_PYTEST = {
+    "StorageContract": "_storage_contract",
+    "TransportContract": "_transport_contract",
+}
+_WITH_ASSERTIONS = (
+    "_storage_contract",
+    "_storage_finding",
+    "_storage_keeping",
+    "_storage_model",
+    "_storage_races",
+    "_storage_samples",
+    "_storage_timing",
+    "_storage_writing",
+    "_transport_contract",
+)
+
+
+def __getattr__(name: str) -> object:
+    """Import a kit when it is asked for.
+
+    Raises:
+        ImportError: pytest is not installed; the message says how to get it.
+    """
+    module = _NEEDS_PYTEST.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import pytest
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{__name__}.{name} needs pytest: pip install 'sequential-core[testing]'",
+            name=error.name,
+        ) from error
+    # So that a failed assertion shows its values; what is imported already cannot be rewritten.
+    places = [f"{__name__}.{each}" for each in _WITH_ASSERTIONS]
+    pytest.register_assert_rewrite(*(place for place in places if place not in sys.modules))
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,0 +1,25 @@
+from ._clock import FakeClock as FakeClock
+from ._crashes import Crash as Crash
+from ._crashes import Survived as Survived
+from ._crashes import crash_everywhere as crash_everywhere
+from ._fakes import Call as Call
+from ._play import Played as Played
+from ._play import PlayedStep as PlayedStep
+from ._play import play as play
+from ._play import verify_replay as verify_replay
+from ._storage_contract import StorageContract as StorageContract
+from ._transport_contract import TransportContract as TransportContract
+
+__all__ = [
+    "Call",
+    "Crash",
+    "FakeClock",
+    "Played",
+    "PlayedStep",
+    "StorageContract",
+    "Survived",
+    "TransportContract",
+    "crash_everywhere",
+    "play",
+    "verify_replay",
+]
