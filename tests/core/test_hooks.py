@@ -330,8 +330,8 @@ def test_a_missing_codec_blocks_the_run_and_is_named(registry: Registry, tmp_pat
 
 
 def test_an_unknown_codec_in_the_order_is_refused(registry: Registry) -> None:
-    with pytest.raises(ConfigError, match=r"payload = 'seal' cannot be used; installed.*: flip"):
-        opened(registry, Brings(Flips()), payload=["seal"])
+    with pytest.raises(ConfigError, match=r"payload = 'other' cannot be used; installed.*: flip"):
+        opened(registry, Brings(Flips()), payload=["other"])
 
 
 # -- sequential_register, sequential_commands ----------------------------------------------------

@@ -1,13 +1,14 @@
-"""The plugin that the core itself is: its storages and its transport.
+"""The plugin that the core itself is: its storages, its transport, its payload codecs.
 
-Drivers and encoders are imported when a URL asks for them, like those of any other plugin.
+Drivers, ciphers and encoders are imported when a URL asks for them, like those of any other plugin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ._clock import Clock
+from ._payload import PayloadCodec
 from ._storage import Storage
 from .hookspecs import StorageFactory, TransportFactory, hookimpl
 
@@ -36,3 +37,12 @@ def sequential_transports() -> Mapping[str, TransportFactory]:
     from ._polling import open_polling
 
     return {"poll": open_polling}
+
+
+@hookimpl
+def sequential_payload_codecs() -> Sequence[PayloadCodec]:
+    """Bring ``zlib``, ``zstd`` and ``seal``; the packages that they need are imported at use."""
+    from ._compress import Zlib, Zstd
+    from ._seal import Seal
+
+    return (Zlib(), Zstd(), Seal())

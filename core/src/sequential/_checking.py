@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from . import _codec
 from ._model import Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
 from ._player import Obstacle, Over, Player
-from ._replay import Asked, describe_asked, diff
+from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
 from ._runner import result_place
@@ -148,6 +148,8 @@ def _refuse_other_result(
         now = _canonical(over.result)
     except NotEncodable as error:
         raise _other(run, "the flow returned", f"a result that is refused: {error}") from error
+    if stored != now and run.result is not None and run.result.codecs:
+        raise _other(run, "a result that is not shown", "another", "result")
     if stored != now:
         raise _other(run, f"result {_cut(stored)}", f"result {_cut(now)}", "result")
 
@@ -195,7 +197,8 @@ def _stands(player: Player, over: Over | None) -> str:
     if over is None:
         if isinstance(player.step, ContinueStep):
             return "continue as new"
-        return describe_asked(player.asked)
+        sealed = player.engine.payloads.applied
+        return describe_asked(without_input(player.asked) if sealed else player.asked)
     if over.error is None:
         return "the end of the flow"
     return f"{type(over.error).__name__}: {over.error}"[:_SHOWN]

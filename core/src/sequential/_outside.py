@@ -156,8 +156,10 @@ class Outside:
     def _edited(self, run: Run, record: StepRecord, value: object) -> StepRecord:
         payload = self._kept(_codec.encode(value), value_place(run, record.position), INLINE_LIMIT)
         return record._replace(
-            generation=run.generation, outcome=StepOutcome.VALUE, value=payload, fence=run.fence
-        )
+            generation=run.generation, outcome=StepOutcome.VALUE, value=payload, fence=run.fence,
+            # A sealed input is bound to the run that it came from.
+            input=None if record.input is not None and record.input.codecs else record.input,
+        )  # fmt: skip
 
     def _copies(self, source: Run, target: Run, steps: Sequence[StepRecord]) -> list[StepRecord]:
         """Return *steps* for another generation or run: sealed values are bound to their place."""

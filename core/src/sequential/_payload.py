@@ -35,6 +35,9 @@ class Place(NamedTuple):
     part: str
 
 
+_TRIAL = Place("trial", 0, "trial")
+
+
 class PayloadCodec(Protocol):
     """Turns bytes into bytes, both ways: compression, sealing, offload."""
 
@@ -64,6 +67,14 @@ class Payloads:
                 raise ConfigError("payload", name, f"installed payload codecs: {have}")
         self._order = tuple(self._known[name] for name in order)
         self._ids = tuple(order)
+        if order:
+            # A key or a package that is missing is found now, not after a tool has run.
+            self.unwrap(self.wrap(b"null", _TRIAL), _TRIAL)
+
+    @property
+    def applied(self) -> bool:
+        """Whether values stored from now on go through a codec."""
+        return bool(self._order)
 
     def wrap(self, data: bytes, place: Place) -> Payload:
         """Return the payload of *data*, still whole: large ones are cut out by `is_large`."""

@@ -21,7 +21,7 @@ from ._frame import Frame
 from ._model import Payload, Run, StepKind, StepOutcome, StepRecord
 from ._payload import Place
 from ._protocol import seeds_of
-from ._replay import Asked, agrees, describe_asked, describe_record, diff
+from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._scope import Scope
 from ._steps import NO_DEFAULT, ContinueStep, SignalStep, SleepStep, Step, ToolStep
@@ -181,7 +181,10 @@ class Player:
             raise self._changed(run, record, self.asked)
 
     def _changed(self, run: Run, record: StepRecord, asked: Asked | None) -> Obstacle:
-        recorded, now = describe_record(record), describe_asked(asked)
+        recorded = describe_record(record)
+        # The record keeps its diff in plain: what is sealed elsewhere must not stand there.
+        sealed = self.engine.payloads.applied or bool(record.value.codecs)
+        now = describe_asked(without_input(asked) if sealed else asked)
         error = FlowChanged(run.run_id, record.position, recorded, now)
         return Obstacle("changed", str(error), diff(record.position, recorded, now))
 

@@ -114,9 +114,10 @@ class Plugins:
         return cast("ResumeTransport", self._open("transport", factories, url, clock))
 
     def payload_codecs(self) -> Sequence[PayloadCodec]:
-        """Return every payload codec that a plugin brings."""
+        """Return every payload codec that a plugin brings; of one id, the last one counts."""
         answers = self._answers("sequential_payload_codecs", Sequence)
-        return [codec for some in answers for codec in some]
+        # As in `_merged`: who was registered last may override.
+        return [codec for some in reversed(answers) for codec in some]
 
     def register(self, registry: Registry) -> None:
         """Let every plugin add its flows and tools."""

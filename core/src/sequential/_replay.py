@@ -47,8 +47,10 @@ def agrees(record: StepRecord, asked: Asked, check: Check) -> bool:
 
 
 def describe_record(record: StepRecord) -> str:
-    """Return *record* in words, for a diff."""
+    """Return *record* in words, for a diff; an input that went through codecs by its digest."""
     data = record.input.data if record.input is not None else None
+    if record.input is not None and record.input.codecs:
+        data = _digest(record.fingerprint)
     return _describe(record.kind, record.tool, data)
 
 
@@ -57,6 +59,17 @@ def describe_asked(asked: Asked | None) -> str:
     return (
         "the end of the flow" if asked is None else _describe(asked.kind, asked.tool, asked.input)
     )
+
+
+def without_input(asked: Asked | None) -> Asked | None:
+    """Return what was *asked* with a digest for its input, where a diff must not show values."""
+    if asked is None or asked.input is None:
+        return asked
+    return asked._replace(input=_digest(asked.fingerprint))
+
+
+def _digest(fingerprint: str) -> bytes:
+    return f"(input not shown, sha256 {fingerprint[:8]}…)".encode()
 
 
 def diff(position: str, recorded: str, asked: str) -> str:

@@ -20,7 +20,7 @@ from ._outcomes import Paused
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
 from ._player import Obstacle, Over, Player, input_place
 from ._protocol import CANCEL, NOW, Gain, continue_as_new, end, give_up, keep, park, release
-from ._replay import Asked, describe_asked, diff
+from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Observe, Requests, Send, Store
 from ._steps import ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from .errors import FlowChanged, InputMismatch, NotEncodable, RunCancelled, ValuesError
@@ -102,6 +102,8 @@ class Turn:
     def _refuse(self, position: str, found: Open, asked: Asked | None) -> NoReturn:
         was = found.name if found.kind is StepKind.SIGNAL else found.tool
         begun = describe_asked(Asked("", found.kind, was)) + " (begun)"
+        if self.holding.engine.payloads.applied:
+            asked = without_input(asked)
         run_id, now = self.holding.run.run_id, describe_asked(asked)
         error = FlowChanged(run_id, position, begun, now)
         raise Obstacle("changed", str(error), diff(position, begun, now))
