@@ -8,6 +8,7 @@ known here.
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ _AS_IS = b"\x00"
 _PACKED = b"\x01"
 
 
-class _Compression:
+class _Compression(ABC):
     """What both have in common: the marker, and the bound. Brings itself as a plugin."""
 
     id = ""
@@ -64,13 +65,13 @@ class _Compression:
             raise self._too_large()
         return whole
 
+    @abstractmethod
     def _pack(self, data: bytes) -> bytes | None:
         """Return *data* packed, or None where that is no gain."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _unpack(self, data: bytes) -> bytes:
         """Return what `_pack` was given; may stop after ``MOST + 1`` bytes, never later."""
-        raise NotImplementedError
 
     def _too_large(self) -> NotDecodable:
         return NotDecodable(f"{self.id}: it inflates to more than {MOST:,} bytes")
