@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,25 +22,20 @@ COMMAND = (sys.executable, "-m", "sequential")
 GIVEN = '{"iban": "DE00-canary", "amount": 5}'
 
 
-def installer() -> list[str]:
-    """Return the command that installs: uv where it is, else pip, which uv's environments lack."""
-    uv = shutil.which("uv")
-    if uv is not None:
-        return [uv, "pip", "install", f"--python={sys.executable}"]
-    return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return a search path with the installed plugin and the core, metadata and all.
 
-    Built by its own build backend, but without its dependencies, which are here already.
+    Built by its own build backend, which is here: an installer would ask a package index for it.
+    A wheel of plain Python is installed by unpacking it.
     """
     place = tmp_path_factory.mktemp("installed")
-    source = place / "source"
+    source, packages = place / "source", place / "packages"
     shutil.copytree(EXAMPLE, source)
-    packages = place / "packages"
-    run([*installer(), "--quiet", "--no-deps", f"--target={packages}", str(source)], place)
+    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)], source)
+    (wheel,) = place.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(packages)
     return os.pathsep.join([str(packages), str(Path(sequential.__file__).parents[1])])
 
 
