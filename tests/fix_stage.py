@@ -46,7 +46,7 @@ class CountingStorage(MemoryStorage):
         self.loads += 1
         return super().load(run_id, after)
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
         self.commits += 1
         return super().commit(run, expect, steps)
 

@@ -96,7 +96,7 @@ class CommitFloor:
         return lambda: self._commit(kept, step)
 
     def _commit(self, kept: Run, step: StepRecord) -> None:
-        answer = self.storage.commit(kept, self.run.version, (step,))
+        answer = self.storage.commit(kept, self.run, (step,))
         assert isinstance(answer, Run)
         self.run = answer
 
@@ -112,9 +112,10 @@ class ClaimFloor:
     def ready(self) -> Callable[[], object]:
         """Return the operation, its values made before it is timed."""
         run, now = self.run, time.time()
+        op_id = os.urandom(16).hex()
         values = (
-            *(0, run.version + 1, os.urandom(16).hex(), "1", "running", now + 60, None),
-            *(pack_state(run), run.run_id, run.version, "{}"),
+            *(0, run.version + 1, op_id, "1", "running", now + 60, None),
+            *(pack_state(run), run.run_id, run.version, run.op_id, "{}"),
         )
-        self.run = evolve(run, version=run.version + 1)
+        self.run = evolve(run, version=run.version + 1, op_id=op_id)
         return lambda: self.connection.execute(sql.COMMIT_RUN, values)

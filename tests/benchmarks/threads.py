@@ -102,13 +102,13 @@ class _Bare:
         wake = time.time() + 60
         values = (0, run.version + 1, "", "1", "running", wake, None, pack_state(run))
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(sql.COMMIT_RUN, (*values, run.run_id, run.version, "{}"))
+        connection.execute(sql.COMMIT_RUN, (*values, run.run_id, run.version, run.op_id, "{}"))
         connection.execute("COMMIT")
-        return evolve(run, version=run.version + 1, wake=At(wake))
+        return evolve(run, version=run.version + 1, op_id="", wake=At(wake))
 
     def _step(self, connection: sqlite3.Connection, run: Run, number: int) -> Run:
         assert isinstance(run.wake, At)
-        guard = (run.run_id, run.version, run.wake.time, "running", 0, "{}")
+        guard = (run.run_id, run.version, run.op_id, run.wake.time, "running", 0, "{}")
         state, row = pack_state(run), (run.run_id, *pack_step(record(number)))
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(sql.COMMIT_STEP, (run.version + 1, "", state, *guard))

@@ -27,7 +27,7 @@ from sequential._model import ENDED_STATUSES, At, Run, Status, StepKind, StepOut
 from sequential._storage import Storage
 from sequential.errors import RunStatusWrong, StorageError
 from sequential.testing import FakeClock
-from tests.simulation.stage import Process, Stage
+from sequential.testing._stage import Process, Stage
 
 RESULT = b"[1,2,7,3]"
 INTERRUPTED = b"[1,2,7,-1]"

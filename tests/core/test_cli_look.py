@@ -255,6 +255,6 @@ def test_a_stalled_run_is_shown_and_found(command_line: CommandLine) -> None:
     with command_line.app() as app:
         run = app.get("r1")
         held = evolve(run, status=Status.RUNNING, owner="o", fence=1, wake=At(1.0))
-        assert not isinstance(app.storage.commit(held, run.version), Stale)
+        assert not isinstance(app.storage.commit(held, run), Stale)
     assert [run["run_id"] for run in command_line.lines("list", "--status", "stalled")] == ["r1"]
     assert "its lease ended" in command_line.ok("doctor", code=1)

@@ -26,7 +26,7 @@ def test_doctor_names_runs_that_need_somebody(command_line: CommandLine) -> None
     with command_line.app() as app:
         for run_id, wake in (("overdue", At(1.0)), ("lost", None)):
             run = app.get(run_id)
-            assert not isinstance(app.storage.commit(evolve(run, wake=wake), run.version), Stale)
+            assert not isinstance(app.storage.commit(evolve(run, wake=wake), run), Stale)
     found = command_line.json("doctor", code=1)["findings"]
     assert {each["run_id"]: each["what"] for each in found} == {
         "blocked": "blocked",

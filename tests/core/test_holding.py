@@ -29,8 +29,8 @@ from sequential._protocol import NOW, Gain, Terms, keep, message, park, terminat
 from sequential._requests import Commit, Load, Request, Requests, Wait
 from sequential.errors import LeaseLost, OutcomeUnknown, StorageRefused, StorageUnavailable
 from sequential.testing import FakeClock
-from tests.core.faulty import UNKNOWN, Fault, FaultyStorage
-from tests.simulation.stage import SimulatedWorld, Stage
+from sequential.testing._faulty import UNKNOWN, Fault, FaultyStorage
+from sequential.testing._stage import SimulatedWorld, Stage
 
 NULL = Payload(b"null", size=4)
 TERMS = Terms()
@@ -87,7 +87,7 @@ class Bench:
         """Commit *change* as somebody else."""
         changed = change(self.stage.run())
         assert changed is not None
-        self.inner.commit(evolve(changed, op_id="somebody else"), changed.version)
+        self.inner.commit(evolve(changed, op_id="somebody else"), changed)
 
     def signal(self, message_id: str = "s") -> None:
         """Put a message into the inbox."""
@@ -289,10 +289,10 @@ def test_a_run_that_is_gone_is_a_lost_lease() -> None:
     bench = Bench()
     holding = bench.claimed()
     bench.put(lambda run: terminate(run, 1.0, TERMS))
-    bench.inner.purge("r", bench.stage.run().version)
+    bench.inner.purge(bench.stage.run())
     with pytest.raises(LeaseLost):
         bench.answer(holding.commit(keeping))
-    bench.inner.purge("r", bench.stage.run().version)
+    bench.inner.purge(bench.stage.run())
     with pytest.raises(LeaseLost):
         bench.answer(holding.commit(keeping))
 

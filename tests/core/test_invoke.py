@@ -28,10 +28,10 @@ from sequential._protocol import Terms
 from sequential._requests import Commit, Perform, Send
 from sequential.errors import OutcomeUnknown, StorageRefused, StorageUnavailable
 from sequential.testing import FakeClock
+from sequential.testing._faulty import UNKNOWN, Fault, FaultyStorage
+from sequential.testing._stage import Invocation, Process, Stage
 from tests.core import journey
-from tests.core.faulty import UNKNOWN, Fault, FaultyStorage
 from tests.core.journey import carry_to_the_end, check_history, check_outcome, new_stage
-from tests.simulation.stage import Invocation, Process, Stage
 
 POLICIES = ["when-waiting", "every-step", "budget:2steps"]
 Meddle = Callable[[Stage, Process], object]
@@ -447,6 +447,41 @@ def test_a_warm_frame_that_was_overtaken_is_read_again() -> None:
     check_outcome(stage, cancelled=False, losses=0)
 
 
+def rolled_back(storage: MemoryStorage, act: Callable[[], object]) -> None:
+    """Let *act* happen, and lose what it committed, as a failover does."""
+    runs, steps = dict(storage._runs), {key: dict(each) for key, each in storage._steps.items()}
+    act()
+    storage._runs, storage._steps = runs, steps
+
+
+def test_a_warm_frame_of_a_history_that_was_lost_is_read_again() -> None:
+    stage, process, other, _ = paused_warm()
+    assert isinstance(stage.storage, MemoryStorage)
+    rolled_back(stage.storage, process.execute)
+    lost = process.warm["r"].player.frame
+    other.execute()
+    # As many records, of the same version: but of another history.
+    assert stage.run().version == process.warm["r"].holding.run.version
+    stage.clock.advance(60)
+    process.execute()
+    assert lost is not None
+    assert lost._over()
+    carry_to_the_end(stage, [process, other])
+    check_outcome(stage, cancelled=False, losses=2)
+
+
+def test_an_invocation_whose_history_was_lost_writes_nothing() -> None:
+    """Row F43: fences and versions are handed out again; owner and op_id are not."""
+    stage, process, other, _ = paused_warm()
+    assert isinstance(stage.storage, MemoryStorage)
+    zombie = process.invoke()
+    rolled_back(stage.storage, lambda: zombie.until(lambda request: isinstance(request, Perform)))
+    other.execute()
+    there = (stage.run(), stage.steps())
+    assert isinstance(zombie.finish(), Lost)
+    assert (stage.run(), stage.steps()) == there
+
+
 def test_a_warm_frame_is_good_although_another_process_claimed_in_vain() -> None:
     stage, process, other, _ = paused_warm()
     other.stopping = True
@@ -514,7 +549,7 @@ def test_a_run_that_is_purged_while_it_is_claimed_is_said_to_be_purged() -> None
     stage, late, _ = frozen_at(0)
     late.until(lambda request: isinstance(request, Commit))
     journey.terminate(stage)
-    assert stage.storage.purge("r", stage.run().version)
+    assert stage.storage.purge(stage.run())
     assert late.finish() == Purged("r")
 
 
@@ -523,14 +558,14 @@ def test_a_run_that_disappears_while_it_is_claimed_is_said_to_be_missing() -> No
     late.until(lambda request: isinstance(request, Commit))
     journey.terminate(stage)
     for _ in range(2):
-        assert stage.storage.purge("r", stage.run().version)
+        assert stage.storage.purge(stage.run())
     assert late.finish() == Missing("r")
 
 
 def test_a_run_that_is_purged_under_a_warm_frame_is_said_to_be_purged() -> None:
     stage, process, _, _ = paused_warm()
     journey.terminate(stage)
-    assert stage.storage.purge("r", stage.run().version)
+    assert stage.storage.purge(stage.run())
     assert process.execute() == Purged("r")
     assert process.warm == {}
 

@@ -32,7 +32,7 @@ class Counting(MemoryStorage):
         self.down = 0
         self.mute = 0
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
         self.commits += 1
         if self.down:
             self.down -= 1
@@ -76,7 +76,7 @@ class Desk:
 
     def told(self, run: Run | None) -> Run:
         assert run is not None
-        answer = self.storage.commit(evolve(run, op_id=token()), self.stored.version)
+        answer = self.storage.commit(evolve(run, op_id=token()), self.stored)
         assert isinstance(answer, Run)
         return answer
 
@@ -168,8 +168,8 @@ def test_a_terminated_run_is_not_revived(desk: Desk) -> None:
 def test_a_run_that_is_gone_is_a_lease_lost(desk: Desk) -> None:
     desk.leases.add(desk.run, desk.hold)
     desk.told(terminate(desk.stored, desk.clock.now(), TERMS))
-    assert desk.storage.purge("r", desk.stored.version)
-    assert desk.storage.purge("r", desk.stored.version)
+    assert desk.storage.purge(desk.stored)
+    assert desk.storage.purge(desk.stored)
     desk.pass_thirds(1)
     assert desk.hold.lost
 

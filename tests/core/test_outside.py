@@ -19,10 +19,10 @@ from sequential.errors import (
     StorageUnavailable,
 )
 from sequential.testing import FakeClock
+from sequential.testing._faulty import UNKNOWN, Fault, FaultyStorage
+from sequential.testing._stage import Stage
 from tests.core import journey
-from tests.core.faulty import UNKNOWN, Fault, FaultyStorage
 from tests.core.journey import carry_to_the_end, new_stage
-from tests.simulation.stage import Stage
 
 
 def staged(flow_name: str = "journey") -> tuple[Stage, FaultyStorage, Outside]:
@@ -270,7 +270,7 @@ def test_a_run_that_was_purged_is_not_mistaken_for_one_with_another_input() -> N
     stage, _, outside = staged()
     outside.create(new_run(outside))
     outside.terminate("n")
-    stage.storage.purge("n", stage.run("n").version)
+    stage.storage.purge(stage.run("n"))
     stored, own = outside.create(new_run(outside))
     assert (stored.status, own) == (Status.PURGED, False)
 

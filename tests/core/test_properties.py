@@ -18,9 +18,9 @@ from sequential._model import ENDED_STATUSES, At, Run, StepRecord
 from sequential._requests import Perform
 from sequential.errors import RunStatusWrong
 from sequential.testing import FakeClock
-from tests.core.faulty import Fault, FaultyStorage
+from sequential.testing._faulty import Fault, FaultyStorage
+from sequential.testing._stage import Process, Stage
 from tests.simulation.programs import Program, expected, registry
-from tests.simulation.stage import Process, Stage
 
 NUMBERS = st.integers(0, 99)
 OPS = st.one_of(

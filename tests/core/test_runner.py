@@ -270,7 +270,7 @@ def test_a_signal_that_arrives_while_the_run_parks_is_seen_at_once(stage: Stage)
     run_id = app.start("listening")
     commit, sent = stage.counted.commit, list[int]()
 
-    def racing(run: Run, expect: int, steps: Any = ()) -> Run | Stale:
+    def racing(run: Run, expect: Run, steps: Any = ()) -> Run | Stale:
         if run.status is Status.PAUSED and not sent:
             sent.append(1)
             stage.app().signal(run_id, "go", "racing")
@@ -904,7 +904,7 @@ def test_a_crash_at_any_commit_repeats_at_most_the_step_in_flight(
     stage.app().signal(run_id, "go", 9)
     commit, counted = stage.counted.commit, [0]
 
-    def fragile(run: Run, expect: int, steps: Any = ()) -> Run | Stale:
+    def fragile(run: Run, expect: Run, steps: Any = ()) -> Run | Stale:
         counted[0] += 1
         if counted[0] == point and not applied:
             raise Crash
@@ -945,7 +945,7 @@ def test_lost_answers_repeat_nothing(stage: Stage, applied: bool) -> None:
 
     commit, last = stage.counted.commit, [""]
 
-    def unsure(run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+    def unsure(run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
         if run.op_id == last[0]:
             return commit(run, expect, steps)
         last[0] = run.op_id

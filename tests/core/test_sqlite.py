@@ -386,10 +386,10 @@ def test_a_full_disk_is_refused_and_nothing_is_written(storage: SqliteStorage) -
     inner(storage).execute(f"PRAGMA max_page_count = {pages}")
     big = plain(b'"' + b"x" * 100_000 + b'"')
     with pytest.raises(StorageRefused, match="full"):
-        storage.commit(evolve(run, owner="me"), 1, (make_step(0, value=big),))
+        storage.commit(evolve(run, owner="me"), run, (make_step(0, value=big),))
     assert storage.load("r1") == before
     inner(storage).execute("PRAGMA max_page_count = 100000")
-    assert applied(storage.commit(run, 1, (make_step(0, value=big),))).version == 2
+    assert applied(storage.commit(run, run, (make_step(0, value=big),))).version == 2
 
 
 def test_an_error_of_the_disk_at_commit_leaves_the_outcome_open(
@@ -402,11 +402,11 @@ def test_an_error_of_the_disk_at_commit_leaves_the_outcome_open(
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         with pytest.raises(OutcomeUnknown, match="COMMIT"):
-            storage.commit(run, 1, (make_step(0),))
+            storage.commit(run, run, (make_step(0),))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert found(storage.load("r1")).run.version == 1
-    assert applied(storage.commit(run, 1, (make_step(0),))).version == 2
+    assert applied(storage.commit(run, run, (make_step(0),))).version == 2
 
 
 def test_a_lock_that_is_never_given_back_is_unavailable(path: Path, clock: FakeClock) -> None:
@@ -415,10 +415,10 @@ def test_a_lock_that_is_never_given_back_is_unavailable(path: Path, clock: FakeC
     with raw(path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailable, match="locked"):
-            storage.commit(run, 1)
+            storage.commit(run, run)
         assert found(storage.load("r1")).run == run
         connection.execute("ROLLBACK")
-    assert applied(storage.commit(run, 1)).version == 2
+    assert applied(storage.commit(run, run)).version == 2
     storage.close()
 
 
@@ -476,7 +476,7 @@ def test_a_writer_that_is_killed_before_its_commit_leaves_nothing(
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert found(storage.load("r1")).run == run
-    assert applied(storage.commit(run, 1)).version == 2
+    assert applied(storage.commit(run, run)).version == 2
 
 
 WRITER = """
@@ -489,7 +489,7 @@ while done < int(sys.argv[3]):
     run = storage.load("r1").run
     step = make_step(run.cursor, op_id=sys.argv[2])
     changed = evolve(run, cursor=run.cursor + 1, owner=sys.argv[2])
-    if storage.commit(changed, run.version, (step,)) is not STALE:
+    if storage.commit(changed, run, (step,)) is not STALE:
         done += 1
 """
 
@@ -525,10 +525,10 @@ closed, tell = os.pipe()
 child = os.fork()
 if child == 0:
     for number in range(20):
-        run = storage.commit(evolve(run, cursor=number + 1), run.version, (make_step(number),))
+        run = storage.commit(evolve(run, cursor=number + 1), run, (make_step(number),))
     os.read(closed, 1)  # the parent has closed its last connection by now
     for number in range(20, 40):
-        run = storage.commit(evolve(run, cursor=number + 1), run.version, (make_step(number),))
+        run = storage.commit(evolve(run, cursor=number + 1), run, (make_step(number),))
     os._exit(0 if run.version == 41 else 1)
 stop.set()
 thread.join()
@@ -590,12 +590,12 @@ def test_a_step_writes_the_time_at_most_once_a_second(
     inner(storage).set_trace_callback(statements.append)
     for number in range(5):
         clock.advance(0.125)
-        run = applied(storage.commit(run, run.version, (make_step(number),)))
+        run = applied(storage.commit(run, run, (make_step(number),)))
     assert len([text for text in statements if "meta" in text]) == 0
     assert [text.split()[0] for text in statements] == ["BEGIN", "UPDATE", "INSERT", "COMMIT"] * 5
     assert statements[0] == "BEGIN IMMEDIATE"
     clock.advance(1)
-    storage.commit(run, run.version)
+    storage.commit(run, run)
     assert len([text for text in statements if text.startswith("UPDATE meta")]) == 1
 
 

@@ -33,7 +33,7 @@ class HostTime(StorageContract):
         run = storage.create(make_run(wake=In(10.0)))
         assert run.wake == At(clock.now() + 10)
         clock.advance(100)
-        run = applied(storage.commit(evolve(run, wake=In(60.0)), 1))
+        run = applied(storage.commit(evolve(run, wake=In(60.0)), run))
         assert run.wake == At(clock.now() + 60)
         assert found(storage.load("r1")).run.wake == run.wake
 

@@ -291,7 +291,7 @@ def test_an_attempt_repeated_after_a_crash_has_a_span_of_its_own(
         app.start(two_steps(registry), {"n": 1}, run_id="r")
         commit = app.storage.commit
 
-        def dies(run: Any, expect: int, steps: Any = ()) -> Any:
+        def dies(run: Any, expect: Any, steps: Any = ()) -> Any:
             if steps or run.status == "paused":
                 raise Died
             return commit(run, expect, steps)

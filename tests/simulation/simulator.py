@@ -31,9 +31,9 @@ from sequential._protocol import Terms, is_mine
 from sequential._requests import Perform
 from sequential.errors import RunStatusWrong, StorageError
 from sequential.testing import FakeClock
-from tests.core.faulty import Fault, FaultyStorage
+from sequential.testing._faulty import Fault, FaultyStorage
+from sequential.testing._stage import Invocation, Process, Stage
 from tests.simulation.programs import STYLES, Program, expected, registry
-from tests.simulation.stage import Invocation, Process, Stage
 
 TERMS = Terms(lease=5.0, max_stalls=4, longest_backoff=30.0)
 _FAULTS = (Fault.UNAVAILABLE, Fault.LOST, Fault.UNCONFIRMED, Fault.LATE)

@@ -286,7 +286,7 @@ class _Turn:
                 answer = self._perform(request)
             elif isinstance(request, Commit):
                 # The state between two attempts has no place in five methods.
-                answer = evolve(request.run, version=request.expect + 1)
+                answer = evolve(request.run, version=request.expect.version + 1)
             else:
                 assert isinstance(request, Wait)
                 answer = self.runs.clock.wait(request.seconds) and None

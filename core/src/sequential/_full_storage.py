@@ -77,7 +77,7 @@ class FullStorage:
             return Turned(Paused(run_id, step), outcome.reason in _GOES_ON)
         if isinstance(outcome, Completed):
             if not self._keep:
-                self._app.storage.purge(run_id, self._app.get(run_id).version)
+                self._app.storage.purge(self._app.get(run_id))
             return Turned(outcome.result, False)
         _raise_for(outcome)
         # Another invocation has it, and will ask to be resumed.

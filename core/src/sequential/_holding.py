@@ -33,6 +33,8 @@ class Holding:
     Attributes:
         run: The record, as of the last answer of the storage.
         known: Ids of the messages that the invocation has looked at.
+        newest: The ``op_id`` of the newest step record, empty if there is none. Where it stands, so
+            does the whole history before it.
     """
 
     def __init__(self, engine: Engine, world: World, run: Run) -> None:
@@ -40,6 +42,7 @@ class Holding:
         self.world = world
         self.run = run
         self.known: frozenset[str] = frozenset()
+        self.newest = ""
 
     def look(self) -> None:
         """Remember which messages have been looked at, before deciding to wait."""
@@ -59,7 +62,7 @@ class Holding:
             if wanted is None:
                 return Claim(False, again)
             try:
-                answer = yield Commit(evolve(wanted, op_id=op_id), self.run.version, ())
+                answer = yield Commit(evolve(wanted, op_id=op_id), self.run, ())
             except (OutcomeUnknown, StorageUnavailable) as error:
                 yield from _pause(pauses, error)
             else:
@@ -93,7 +96,7 @@ class Holding:
         while True:
             wanted = evolve(change(self.run), op_id=op_id)
             try:
-                answer = yield Commit(wanted, self.run.version, records)
+                answer = yield Commit(wanted, self.run, records)
             except StorageUnavailable as error:
                 yield from _pause(pauses, error)
                 continue
@@ -102,23 +105,27 @@ class Holding:
                 yield from _pause(pauses, error)
             else:
                 if answer is not STALE:
-                    self.run = answer
-                    return
+                    return self._stored(answer, records)
             found = yield from self._reload(held.cursor)
             if unknown and _applied(found, op_id):
-                return self._adopt(found.run, wanted)
+                return self._adopt(found.run, wanted, records)
             if not is_mine(found.run, held):
                 raise LeaseLost(held.run_id)
             self.run = found.run
 
-    def _adopt(self, found: Run, wanted: Run) -> None:
+    def _stored(self, run: Run, records: Sequence[StepRecord]) -> None:
+        self.run = run
+        if records:
+            self.newest = records[-1].op_id
+
+    def _adopt(self, found: Run, wanted: Run, records: Sequence[StepRecord]) -> None:
         # The commit was applied. If the run went on from it, nothing here stands where the record
         # stands any more: neither the claim, nor the flow, which may be kept in memory.
         there = (found.generation, found.fence, found.cursor)
         stands = there == (wanted.generation, wanted.fence, wanted.cursor)
         if not stands or (wanted.status is Status.RUNNING and found.owner != wanted.owner):
             raise LeaseLost(found.run_id)
-        self.run = found
+        self._stored(found, records)
 
     def _reload(self, after: int) -> Requests[Loaded]:
         pauses = iter(_PAUSES)

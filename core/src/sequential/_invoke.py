@@ -106,16 +106,17 @@ def _resume_warm(engine: Engine, world: World, turn: Turn) -> Requests[Invoked |
     """Go on with *turn*; None if the run has moved since, and must be read."""
     holding = turn.holding
     holding.world = world
-    stood = (holding.run.generation, holding.run.cursor)
+    stood = (holding.run.generation, holding.run.cursor, holding.newest)
+    newest = max(holding.run.cursor - 1, 0)
     if not is_due(holding.run, world.now()):
         # It may have become due since: a signal from elsewhere is not known here.
-        loaded: Loaded | None = yield Load(holding.run.run_id, holding.run.cursor)
-        if loaded is None or (loaded.run.generation, loaded.run.cursor) != stood:
+        loaded: Loaded | None = yield Load(holding.run.run_id, newest)
+        if loaded is None or _stand(loaded) != stood:
             turn.player.discard()
             return None
         holding.run = loaded.run
-    claim = yield from holding.claim(holding.run.cursor)
-    same = (holding.run.generation, holding.run.cursor) == stood
+    claim = yield from holding.claim(newest)
+    same = claim.reread is None or _stand(claim.reread) == stood
     if claim.held and same:
         return (yield from _take(turn, warm=True))
     if not same or holding.run.status in ENDED_STATUSES:
@@ -130,7 +131,21 @@ def _resume_warm(engine: Engine, world: World, turn: Turn) -> Requests[Invoked |
     return Invoked(outcome, None if holding.run.status in ENDED_STATUSES else turn)
 
 
+def _stand(loaded: Loaded) -> tuple[int, int, str]:
+    """Return the part of a snapshot that a kept flow must have seen just so.
+
+    The newest record is looked at too: a storage that lost its last commits may have got as many
+    records again, which are others.
+    """
+    return loaded.run.generation, loaded.run.cursor, _newest(loaded)
+
+
+def _newest(loaded: Loaded) -> str:
+    return loaded.steps[-1].op_id if loaded.steps else ""
+
+
 def _cold(holding: Holding, loaded: Loaded) -> Turn:
+    holding.newest = _newest(loaded)
     flow = holding.engine.registry.flows[holding.run.flow]
     return Turn(holding, Player(holding.engine, flow, loaded.steps))
 
@@ -204,7 +219,7 @@ def _let_go(holding: Holding, change: Callable[[Run], Run]) -> Requests[None]:
     if holding.run.status is Status.RUNNING:
         try:
             target = evolve(change(holding.run), op_id=holding.world.token())
-            yield Commit(target, holding.run.version, ())
+            yield Commit(target, holding.run, ())
         except StorageError:
             pass
 

@@ -92,7 +92,7 @@ class Leases:
     def _renew(self, lease: Lease, now: float) -> None:
         try:
             target = evolve(renew(lease.run, self._terms), op_id=self._token())
-            answer = self._storage.commit(target, lease.run.version)
+            answer = self._storage.commit(target, lease.run)
             if answer is STALE:
                 found = self._storage.load(lease.run.run_id, lease.run.cursor)
                 if found is None or not is_mine(found.run, lease.run):

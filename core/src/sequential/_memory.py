@@ -22,6 +22,7 @@ from ._storage_rules import (
     StorageTime,
     as_created,
     check_limit,
+    is_same,
     page_token,
     read_page_token,
     refuse_repeat,
@@ -75,19 +76,19 @@ class MemoryStorage:
             rest = tuple(islice(steps.values(), max(after, 0), None))
             return Loaded(run, rest, self._time.now())
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
-        """Write *run* and append *steps*, all or nothing, if the stored version is *expect*."""
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        """Write *run* and append *steps*, all or nothing, if *expect* is what is stored."""
         run_id = run.run_id
         with self._lock:
             stored = self._runs.get(run_id)
-            if stored is None or stored.version != expect:
+            if stored is None or not is_same(stored, expect):
                 return STALE
             wake = run.wake
             if wake is not None and type(wake) is not At:
                 wake = resolve_wake(wake, self._time.now())
             if steps:
                 self._append(run_id, steps)
-            run = evolve(run, version=expect + 1, wake=wake)
+            run = evolve(run, version=stored.version + 1, wake=wake)
             self._runs[run_id] = run
             if self._nudged:
                 self._nudged.pop(run_id, None)
@@ -158,14 +159,16 @@ class MemoryStorage:
             raise ValueCorrupt(run_id, digest, "it is missing")
         return data
 
-    def purge(self, run_id: str, expect: int) -> bool:
+    def purge(self, expect: Run) -> bool:
         """Shrink an ended run to a tombstone; remove a tombstone. Return whether it did."""
+        run_id = expect.run_id
         with self._lock:
             run = self._runs.get(run_id)
-            if run is None or run.version != expect:
+            if run is None or not is_same(run, expect):
                 return False
             if run.status is Status.PURGED:
                 del self._runs[run_id]
+                self._forget(run_id)
                 return True
             rest = tombstone(run)
             if rest is None:

@@ -239,7 +239,7 @@ class Outside:
                     return found.run if lost else None
                 run, steps = wanted
                 own = [record._replace(op_id=op_id) for record in steps]
-                answer = self._storage.commit(evolve(run, op_id=op_id), found.run.version, own)
+                answer = self._storage.commit(evolve(run, op_id=op_id), found.run, own)
                 if isinstance(answer, Run):
                     return answer
                 continue

@@ -34,7 +34,7 @@ class Commit(NamedTuple):
     """Answered by the stored `Run`, or `STALE`."""
 
     run: Run
-    expect: int
+    expect: Run
     steps: Sequence[StepRecord]
 
 

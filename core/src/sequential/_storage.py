@@ -112,11 +112,14 @@ class Storage(Protocol):
             after: Leave out records of the generation numbered below this.
         """
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
-        """Write *run* and append *steps*, all or nothing, if the stored version is *expect*.
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        """Write *run* and append *steps*, all or nothing, if *expect* is what is stored.
 
-        Durable on return. The returned record has version *expect* + 1 and its ``wake`` resolved
-        to an `At` by the storage's clock. Any other stored version: `STALE`, nothing is written.
+        *expect* is stored if the stored record has its version and its ``op_id``: a version alone
+        can come again, with another history, on a storage that lost its last commits in a
+        failover. Durable on return. The returned record has the version after it and its ``wake``
+        resolved to an `At` by the storage's clock. Anything else stored: `STALE`, nothing is
+        written.
 
         Raises:
             RecordCorrupt: A position is recorded already; nothing was written.
@@ -148,12 +151,12 @@ class Storage(Protocol):
             ValueCorrupt: They are missing, or do not have that digest.
         """
 
-    def purge(self, run_id: str, expect: int) -> bool:
+    def purge(self, expect: Run) -> bool:
         """Shrink an ended run to a tombstone; remove a tombstone. Return whether it did.
 
         A tombstone keeps the id, the flow, the status `purged` and the times; inputs, results,
         records and values are gone. It is due again 30 days after the end. Does nothing and returns
-        False if the stored version is not *expect*, or the run is open or quarantined.
+        False if *expect* is not what is stored, as for `commit`, or the run is open or quarantined.
         """
 
     def probe(self) -> Probe:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 
-from ._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord
+from ._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
 from ._storage import STALE, Storage
 from .errors import StorageError
 
@@ -27,23 +27,27 @@ def try_contract(storage: Storage, name: str) -> tuple[str, ...]:
     """
     run_id = f"probe-{secrets.token_hex(8)}"
     run = Run(run_id, "$probe", _NULL, status=Status.COMPLETED, cursor=1, ended=0.0)
-    _require(name, storage.create(run).version == 1, "a new run does not have version 1")
+    created = storage.create(run)
+    _require(name, created.version == 1, "a new run does not have version 1")
     try:
-        _try_commits(storage, name, run)
+        _try_commits(storage, name, created)
     finally:
         _remove(storage, run_id)
     _require(name, storage.load(run_id) is None, "a purged run is still there")
     return (
-        "a commit against the stored version is applied, one against an older version is not",
+        "a commit against what is stored is applied, one against an older version is not",
+        "a version number of another history is another version",
         "what was committed is read back",
         "its clock does not go backwards",
     )
 
 
 def _try_commits(storage: Storage, name: str, run: Run) -> None:
-    first = storage.commit(run, 1, (_step(0),))
+    first = storage.commit(run, run, (_step(0),))
     _require(name, first is not STALE, "a commit against the stored version was refused")
-    _require(name, storage.commit(run, 1, (_step(1),)) is STALE, "an old version was accepted")
+    _require(name, storage.commit(run, run, (_step(1),)) is STALE, "an old version was accepted")
+    fork = evolve(run, version=2, op_id="lost in a failover")
+    _require(name, storage.commit(run, fork, ()) is STALE, "a commit does not compare op_id")
     loaded = storage.load(run.run_id)
     if loaded is None:
         raise StorageError(f"{name} does not keep the contract: a committed run is not there")
@@ -58,7 +62,7 @@ def _remove(storage: Storage, run_id: str) -> None:
     for _ in range(2):
         loaded = storage.load(run_id)
         if loaded is not None:
-            storage.purge(run_id, loaded.run.version)
+            storage.purge(loaded.run)
 
 
 def _step(number: int) -> StepRecord:

@@ -47,6 +47,11 @@ def resolve_wake(wake: Wake, now: float) -> At | None:
     return At(now + wake.seconds) if isinstance(wake, In) else wake
 
 
+def is_same(stored: Run, expect: Run) -> bool:
+    """Tell whether *expect*, as a writer knows it, is what is *stored*: version and ``op_id``."""
+    return stored.version == expect.version and stored.op_id == expect.op_id
+
+
 def as_created(run: Run, now: float) -> Run:
     """Return *run* as it is first stored: version 1, created *now* unless it says when."""
     return evolve(run, version=1, wake=resolve_wake(run.wake, now), created=run.created or now)

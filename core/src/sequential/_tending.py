@@ -116,7 +116,7 @@ class Tended(Opened):
 
     def purge(self, run_id: str) -> bool:
         """Shrink an ended run to a tombstone, or remove its tombstone; False if it goes on."""
-        return self.storage.purge(run_id, self.get(run_id).version)
+        return self.storage.purge(self.get(run_id))
 
     def tidy(self, run_id: str) -> bool:
         """Purge an ended run whose time has come; return whether it was. Workers call it."""
@@ -124,7 +124,7 @@ class Tended(Opened):
         if run.notice or run.status in _KEPT or not isinstance(run.wake, At):
             return False
         over = run.wake.time <= self.driver.time.now()
-        return over and self.storage.purge(run_id, run.version)
+        return over and self.storage.purge(run)
 
     def sweep(self, limit: int = 100) -> int:
         """Send resume messages for what is due; return how many. Any process may call it.

@@ -17,7 +17,7 @@ from ._records import (
 )
 from ._storage import STALE, Loaded, Page, Probe, Query, Stale, Storage
 from ._storage_probe import try_contract
-from ._storage_rules import StorageTime, as_created, resolve_wake, tombstone
+from ._storage_rules import StorageTime, as_created, is_same, resolve_wake, tombstone
 
 __all__ = [
     "RUN_COLUMNS",
@@ -41,6 +41,7 @@ __all__ = [
     "StorageTime",
     "Wake",
     "as_created",
+    "is_same",
     "evolve",
     "pack_payload",
     "pack_run",

@@ -24,15 +24,15 @@ def _marks(count: int) -> str:
 COMMIT_RUN = (
     "UPDATE runs SET generation = ?, version = ?, op_id = ?, flow_version = ?, status = ?,"
     " wake = ?, ended = ?, state = ?, nudged = NULL"
-    " WHERE run_id = ? AND version = ? AND tags = ?"
+    " WHERE run_id = ? AND version = ? AND op_id = ? AND tags = ?"
 )
 # What most steps commit: nothing that an index holds has changed, so no page of one is written.
 COMMIT_STEP = (
     "UPDATE runs SET version = ?, op_id = ?, state = ?, nudged = NULL"
-    " WHERE run_id = ? AND version = ? AND wake = ? AND status = ? AND generation = ?"
+    " WHERE run_id = ? AND version = ? AND op_id = ? AND wake = ? AND status = ? AND generation = ?"
     " AND tags = ?"
 )
-READ_TAGS = "SELECT tags FROM runs WHERE run_id = ? AND version = ?"
+READ_TAGS = "SELECT tags FROM runs WHERE run_id = ? AND version = ? AND op_id = ?"
 COMMIT_TAGS = "UPDATE runs SET tags = ? WHERE run_id = ?"
 
 CREATE_RUN = (

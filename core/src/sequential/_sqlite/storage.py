@@ -27,6 +27,7 @@ from .._storage_rules import (
     StorageTime,
     as_created,
     check_limit,
+    is_same,
     page_token,
     read_page_token,
     refuse_repeat,
@@ -100,8 +101,8 @@ class SqliteStorage:
             now = self._now(connection)
         return Loaded(run, [unpack_step(run_id, row) for row in rows], now)
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
-        """Write *run* and append *steps*, all or nothing, if the stored version is *expect*."""
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        """Write *run* and append *steps*, all or nothing, if *expect* is what is stored."""
         run_id = run.run_id
         # Packed before the lock is taken, so that other writers wait for the disk only.
         state = pack_state(run)
@@ -109,8 +110,9 @@ class SqliteStorage:
         tags = pack_tags(run.tags)
         with self._connections.writing() as connection:
             now = self._now(connection)
-            run = evolve(run, version=expect + 1, wake=resolve_wake(run.wake, now))
-            if not (_step(connection, run, state, tags) or _whole(connection, run, state, tags)):
+            run = evolve(run, version=expect.version + 1, wake=resolve_wake(run.wake, now))
+            guard = (run_id, expect.version, expect.op_id)
+            if not _write(connection, run, state, tags, guard):
                 return STALE
             _append_rows(connection, run_id, rows)
             self._tell(connection, now)
@@ -158,13 +160,16 @@ class SqliteStorage:
             raise ValueCorrupt(run_id, digest, "its bytes have another digest")
         return data
 
-    def purge(self, run_id: str, expect: int) -> bool:
+    def purge(self, expect: Run) -> bool:
         """Shrink an ended run to a tombstone; remove a tombstone. Return whether it did."""
+        run_id = expect.run_id
         with self._connections.writing() as connection:
             row = connection.execute(sql.READ_RUN, (run_id,)).fetchone()
-            if row is None or row[2] != expect:
+            if row is None:
                 return False
             run = unpack_run(row)
+            if not is_same(run, expect):
+                return False
             rest = tombstone(run)
             if rest is None and run.status is not Status.PURGED:
                 return False
@@ -212,22 +217,34 @@ def open_sqlite(url: str, clock: Clock) -> SqliteStorage:
     return SqliteStorage(read_sqlite_url(url), clock)
 
 
-def _step(connection: sqlite3.Connection, run: Run, state: bytes, tags: str) -> bool:
+_Guard = tuple[str, int, str]
+"""Id, version and ``op_id`` of the record that must be stored."""
+
+
+def _write(
+    connection: sqlite3.Connection, run: Run, state: bytes, tags: str, guard: _Guard
+) -> bool:
+    """Write *run* if what *guard* says is stored; return whether it is."""
+    return _step(connection, run, state, tags, guard) or _whole(connection, run, state, tags, guard)
+
+
+def _step(connection: sqlite3.Connection, run: Run, state: bytes, tags: str, guard: _Guard) -> bool:
     """Write *run* if only its state has changed; return whether it was so."""
     if run.status is not Status.RUNNING or type(run.wake) is not At:
         return False
-    values = (run.version, run.op_id, state, run.run_id, run.version - 1, run.wake.time)
-    guard = (run.status._value_, run.generation, tags)
-    return connection.execute(sql.COMMIT_STEP, (*values, *guard)).rowcount == 1
+    unchanged = (run.wake.time, run.status._value_, run.generation, tags)
+    values = (run.version, run.op_id, state, *guard, *unchanged)
+    return connection.execute(sql.COMMIT_STEP, values).rowcount == 1
 
 
-def _whole(connection: sqlite3.Connection, run: Run, state: bytes, tags: str) -> bool:
-    """Write all of *run* if the version before it is stored; return whether it is."""
-    expect = run.version - 1
-    values = (*_changing(run, state), run.run_id, expect, tags)
+def _whole(
+    connection: sqlite3.Connection, run: Run, state: bytes, tags: str, guard: _Guard
+) -> bool:
+    """Write all of *run* if what *guard* says is stored; return whether it is."""
+    values = (*_changing(run, state), *guard, tags)
     if connection.execute(sql.COMMIT_RUN, values).rowcount:
         return True
-    if not _retag(connection, run, expect, tags):
+    if not _retag(connection, run, tags, guard):
         return False
     connection.execute(sql.COMMIT_RUN, values)
     return True
@@ -276,9 +293,9 @@ def _untag(connection: sqlite3.Connection, run_id: str, tags: Mapping[str, str])
         connection.executemany(sql.DROP_TAG, [(key, tags[key], run_id) for key in tags])
 
 
-def _retag(connection: sqlite3.Connection, run: Run, expect: int, tags: str) -> bool:
-    """Make the stored tags those of *run*, if its version is *expect*; return whether it is."""
-    found = connection.execute(sql.READ_TAGS, (run.run_id, expect)).fetchone()
+def _retag(connection: sqlite3.Connection, run: Run, tags: str, guard: _Guard) -> bool:
+    """Make the stored tags those of *run*, if what *guard* says is stored."""
+    found = connection.execute(sql.READ_TAGS, guard).fetchone()
     if found is None:
         return False
     _untag(connection, run.run_id, unpack_tags(run.run_id, found[0]))

@@ -98,7 +98,7 @@ class _Disk(KeptMemory):
     def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
         return self._written("create the run", lambda: super(_Disk, self).create(run, steps))
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
         what = _in_words(run, steps, self._runs.get(run.run_id))
         return self._written(what, lambda: super(_Disk, self).commit(run, expect, steps))
 

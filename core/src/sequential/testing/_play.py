@@ -138,7 +138,7 @@ class KeptMemory(MemoryStorage):
         """The same for every play, so that ids derived from it are the same too."""
         return RUN_ID
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
         """Write as the contract says, and remember *steps*."""
         answer = super().commit(run, expect, steps)
         if answer is not STALE:

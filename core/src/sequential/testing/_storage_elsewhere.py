@@ -93,7 +93,7 @@ def append_here(storage: Storage, rounds: int, number: int) -> int:
         run = found(storage.load("r1")).run
         step = make_step(run.cursor, op_id=f"by {number}")
         changed = evolve(run, cursor=run.cursor + 1, op_id=f"by {number}")
-        if storage.commit(changed, run.version, (step,)) is STALE:
+        if storage.commit(changed, run, (step,)) is STALE:
             refused += 1
         else:
             done += 1

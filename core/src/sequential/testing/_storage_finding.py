@@ -47,7 +47,7 @@ class Finding:
 
     def test_find_sees_what_a_commit_changed(self, storage: Storage) -> None:
         run = storage.create(make_run(tags={"a": "1", "b": "1"}))
-        run = applied(storage.commit(evolve(run, status=Status.FAILED, tags={"b": "2"}), 1))
+        run = applied(storage.commit(evolve(run, status=Status.FAILED, tags={"b": "2"}), run))
         assert list(storage.find(Query(statuses=[Status.FAILED], tags={"b": "2"})).runs) == [run]
         assert ids(storage.find(Query(tags={"a": "1"})).runs) == []
         assert ids(storage.find(Query(tags={"b": "1"})).runs) == []
@@ -55,7 +55,7 @@ class Finding:
 
     def test_a_stale_commit_changes_no_tags(self, storage: Storage) -> None:
         run = storage.create(make_run(tags={"a": "1"}))
-        assert storage.commit(evolve(run, tags={"b": "1"}), 7) is STALE
+        assert storage.commit(evolve(run, tags={"b": "1"}), evolve(run, version=7)) is STALE
         assert ids(storage.find(Query(tags={"a": "1"})).runs) == ["r1"]
         assert ids(storage.find(Query(tags={"b": "1"})).runs) == []
 
@@ -125,7 +125,9 @@ class Finding:
         assert ids(storage.find(Query(flow=text)).runs) == ["odd"]
         assert ids(storage.find(Query(tags={text: text})).runs) == ["odd"]
         assert ids(storage.find(Query(parent=text)).runs) == ["odd"]
-        run = applied(storage.commit(evolve(run, wake=At(1.0)), 1, (make_step(0, position=text),)))
+        run = applied(
+            storage.commit(evolve(run, wake=At(1.0)), run, (make_step(0, position=text),))
+        )
         assert list(storage.due(5, [text], 30.0)) == ["odd"]
         assert found(storage.load("odd")).steps[0].position == text
 
@@ -134,8 +136,8 @@ class Finding:
         other = storage.create(make_run("other"))
         run = storage.create(make_run(text, wake=At(1.0)))
         assert found(storage.load(text)).run == run
-        run = applied(storage.commit(evolve(run, status=Status.COMPLETED), 1, (make_step(0),)))
-        assert storage.purge(text, 2)
+        run = applied(storage.commit(evolve(run, status=Status.COMPLETED), run, (make_step(0),)))
+        assert storage.purge(run)
         assert found(storage.load("other")).run == other
 
     @pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
@@ -158,7 +160,7 @@ class Finding:
     def test_large_values_are_kept_whole(self, storage: Storage) -> None:
         run = storage.create(make_run(input=plain(MEGABYTE)))
         storage.commit(
-            evolve(run, result=plain(MEGABYTE)), 1, (make_step(0, value=plain(MEGABYTE)),)
+            evolve(run, result=plain(MEGABYTE)), run, (make_step(0, value=plain(MEGABYTE)),)
         )
         loaded = found(storage.load("r1"))
         assert loaded.run.input == loaded.run.result == loaded.steps[0].value == plain(MEGABYTE)
@@ -183,8 +185,8 @@ class Finding:
         first = storage.create(make_run(one), (make_step(0),))
         second = storage.create(make_run(other, op_id="second"))
         assert (first.run_id, second.run_id) == (one, other)
-        applied(storage.commit(evolve(second, status=Status.COMPLETED), 1))
-        assert storage.purge(other, 2)
+        second = applied(storage.commit(evolve(second, status=Status.COMPLETED), second))
+        assert storage.purge(second)
         loaded = found(storage.load(one))
         assert (loaded.run, list(loaded.steps)) == (first, [make_step(0)])
 

@@ -20,6 +20,7 @@ from ._storage_samples import (
     make_run,
     make_step,
     numbers,
+    stored,
 )
 
 
@@ -65,7 +66,7 @@ class Keeping:
         run = evolve(full_run(), status=status, error=None)
         storage.create(run, (make_step(0, generation=3),))
         digest = storage.put_value("full", b"large")
-        assert storage.purge("full", 1)
+        assert storage.purge(stored(storage, "full"))
         loaded = found(storage.load("full"))
         rest = loaded.run
         assert (rest.run_id, rest.flow, rest.status) == ("full", "f", Status.PURGED)
@@ -77,40 +78,40 @@ class Keeping:
             storage.get_value("full", digest)
 
     def test_a_tombstone_keeps_its_id_until_it_is_purged(self, storage: Storage) -> None:
-        storage.create(make_run(status=Status.COMPLETED))
-        assert storage.purge("r1", 1)
-        rest = found(storage.load("r1")).run
+        run = storage.create(make_run(status=Status.COMPLETED))
+        assert storage.purge(run)
+        rest = stored(storage, "r1")
         assert storage.create(make_run()) == rest
-        assert not storage.purge("r1", 1)
-        assert storage.purge("r1", rest.version)
+        assert not storage.purge(run)
+        assert storage.purge(rest)
         assert storage.load("r1") is None
-        assert not storage.purge("r1", rest.version)
+        assert not storage.purge(rest)
         assert storage.create(make_run()).version == 1
 
     def test_a_tombstone_is_due_thirty_days_after_the_end(self, storage: Storage) -> None:
         run = make_run(status=Status.COMPLETED, ended=1_000.0, wake=At(1.0))
         storage.create(run)
-        assert storage.purge("r1", 1)
+        assert storage.purge(stored(storage, "r1"))
         assert found(storage.load("r1")).run.wake == At(1_000.0 + 30 * 86_400)
         assert list(storage.due(10, None, 30.0)) == ["r1"]
 
     def test_a_commit_that_knew_the_run_before_the_purge_is_stale(self, storage: Storage) -> None:
         run = storage.create(make_run(status=Status.COMPLETED))
-        assert storage.purge("r1", 1)
-        assert storage.commit(run, 1, (make_step(0),)) is STALE
+        assert storage.purge(stored(storage, "r1"))
+        assert storage.commit(run, run, (make_step(0),)) is STALE
         rest = found(storage.load("r1")).run
         assert (rest.status, numbers(storage.load("r1"))) == (Status.PURGED, [])
-        assert storage.purge("r1", rest.version)
-        assert storage.commit(run, 1) is STALE
+        assert storage.purge(rest)
+        assert storage.commit(run, run) is STALE
         assert storage.load("r1") is None
 
     def test_the_steps_of_a_purged_run_do_not_come_back(self, storage: Storage) -> None:
         storage.create(make_run(status=Status.COMPLETED), (make_step(0),))
-        assert storage.purge("r1", 1)
-        assert storage.purge("r1", found(storage.load("r1")).run.version)
+        assert storage.purge(stored(storage, "r1"))
+        assert storage.purge(stored(storage, "r1"))
         run = storage.create(make_run())
         assert numbers(storage.load("r1")) == []
-        applied(storage.commit(run, 1, (make_step(0, op_id="new"),)))
+        applied(storage.commit(run, run, (make_step(0, op_id="new"),)))
         assert [step.op_id for step in found(storage.load("r1")).steps] == ["new"]
 
     def test_a_purge_touches_no_other_run(self, storage: Storage) -> None:
@@ -118,18 +119,19 @@ class Keeping:
             storage.create(make_run(run_id, status=Status.COMPLETED), (make_step(0),))
         digest = storage.put_value("r10", b"kept")
         assert storage.put_value("r1", b"kept") == digest
-        assert storage.purge("r1", 1)
+        assert storage.purge(stored(storage, "r1"))
         assert [numbers(storage.load(run_id)) for run_id in ("r", "r10", "r1~3")] == [[0]] * 3
         assert storage.get_value("r10", digest) == b"kept"
 
     def test_an_open_run_or_another_version_is_not_purged(self, storage: Storage) -> None:
         for status in (Status.PAUSED, Status.RUNNING, Status.QUARANTINED):
-            storage.create(make_run(status.value, status=status), (make_step(0),))
-            assert not storage.purge(status.value, 1)
+            run = storage.create(make_run(status.value, status=status), (make_step(0),))
+            assert not storage.purge(run)
             assert numbers(storage.load(status.value)) == [0]
-        storage.create(make_run("ended", status=Status.FAILED))
-        assert not storage.purge("ended", 2)
-        assert not storage.purge("nobody", 1)
+        run = storage.create(make_run("ended", status=Status.FAILED))
+        assert not storage.purge(evolve(run, version=2))
+        assert not storage.purge(evolve(run, op_id="lost"))
+        assert not storage.purge(evolve(run, run_id="nobody"))
         assert found(storage.load("ended")).run.status is Status.FAILED
 
     def test_the_deployment_is_random_and_stays(self, storage: Storage) -> None:
@@ -156,10 +158,23 @@ class Keeping:
         commit = storage.commit
 
         def careless(run: Run, _: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
-            return commit(run, found(storage.load(run.run_id)).run.version, steps)
+            return commit(run, stored(storage, run.run_id), steps)
 
         monkeypatch.setattr(storage, "commit", careless)
         with pytest.raises(StorageError):
+            storage.probe()
+
+    def test_the_probe_finds_a_commit_that_compares_the_version_alone(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        commit = storage.commit
+
+        def careless(run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+            there = stored(storage, run.run_id)
+            return commit(run, evolve(expect, op_id=there.op_id), steps)
+
+        monkeypatch.setattr(storage, "commit", careless)
+        with pytest.raises(StorageError, match="op_id"):
             storage.probe()
 
     def test_the_probe_finds_a_commit_that_loses_its_steps(

@@ -68,7 +68,7 @@ class _Both:
         """Ask both *question*; a refusal is an answer too."""
         self.told.append(what)
         answer, expected = _answer(question, self.storage), _answer(question, self.model)
-        assert answer == expected, " / ".join(self.told)
+        assert answer == expected, " / ".join([self.told[0], "…", *self.told[-12:]])
 
     def create(self) -> None:
         run_id = self.random.choice(_IDS)
@@ -107,8 +107,10 @@ class _Both:
         elif self.random.random() < 0.1:
             number = max(0, number - 1)  # recorded already, if there is one
         steps = self.steps(run, number)
-        expect = run.version - (self.random.random() < 0.2)
-        what = f"commit {run_id} at {expect} of {run.version} with {len(steps)} from {number}"
+        expect = self.known(loaded.run, 0.2)
+        what = (
+            f"commit {run_id} at {expect.version} of {run.version} with {len(steps)} from {number}"
+        )
         self.alike(what, lambda each: each.commit(run, expect, steps))
 
     def steps(self, run: Run, number: int) -> Sequence[StepRecord]:
@@ -140,9 +142,16 @@ class _Both:
     def purge(self) -> None:
         run_id = self.random.choice(_IDS)
         loaded = self.model.load(run_id)
-        expect = 1 if loaded is None else loaded.run.version
-        expect -= self.random.random() < 0.1
-        self.alike(f"purge {run_id} at {expect}", lambda each: each.purge(run_id, expect))
+        expect = self.known(make_run(run_id) if loaded is None else loaded.run, 0.1)
+        self.alike(f"purge {run_id} at {expect.version}", lambda each: each.purge(expect))
+
+    def known(self, run: Run, wrong: float) -> Run:
+        """Return *run*, or with that probability what somebody knew who is no longer right."""
+        if self.random.random() >= wrong:
+            return run
+        if self.random.random() < 0.5:
+            return evolve(run, version=run.version - 1)
+        return evolve(run, op_id="of a history that was lost")
 
     def wait(self) -> None:
         self.told.append("100 s pass")

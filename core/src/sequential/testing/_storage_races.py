@@ -52,8 +52,8 @@ class Racing:
 
     def test_one_of_sixteen_purges_wins(self, storage: Storage) -> None:
         for turn in range(self.rounds):
-            storage.create(make_run(f"r{turn}", status=Status.COMPLETED))
-            done = race(16, partial(purge_as, storage, f"r{turn}"))
+            run = storage.create(make_run(f"r{turn}", status=Status.COMPLETED))
+            done = race(16, partial(purge_as, storage, run))
             assert done.count(True) == 1
             assert found(storage.load(f"r{turn}")).run.status is Status.PURGED
 
@@ -75,7 +75,7 @@ class Racing:
             for count in range(rounds):
                 if number == 0:
                     run = found(storage.load("r1")).run
-                    storage.commit(evolve(run, cursor=count + 1), run.version, (make_step(count),))
+                    storage.commit(evolve(run, cursor=count + 1), run, (make_step(count),))
                 loaded = found(storage.load("r1"))
                 whole.append(loaded.run.cursor == len(loaded.steps))
             return whole
@@ -140,19 +140,19 @@ def create_as(storage: Storage, run_id: str, number: int) -> Run:
     return storage.create(make_run(run_id, op_id=f"op{number}"))
 
 
-def purge_as(storage: Storage, run_id: str, number: int) -> bool:  # noqa: ARG001
+def purge_as(storage: Storage, run: Run, number: int) -> bool:  # noqa: ARG001
     """Purge a run that nobody has touched."""
-    return storage.purge(run_id, 1)
+    return storage.purge(run)
 
 
 def commit_or_purge(storage: Storage, run: Run, number: int) -> Run | Stale | bool:
     """Commit to *run* if *number* is 0, else purge it."""
     if number:
-        return storage.purge(run.run_id, 1)
-    return storage.commit(evolve(run, owner="me"), 1)
+        return storage.purge(run)
+    return storage.commit(evolve(run, owner="me"), run)
 
 
 def commit_as(storage: Storage, run: Run, turn: int, number: int) -> Run | Stale:
     """Commit to *run* with a step, both signed with *number*."""
     step = make_step(turn, op_id=str(number))
-    return storage.commit(evolve(run, owner=str(number)), run.version, (step,))
+    return storage.commit(evolve(run, owner=str(number)), run, (step,))

@@ -130,6 +130,11 @@ def found(loaded: Loaded | None) -> Loaded:
     return loaded
 
 
+def stored(storage: Storage, run_id: str) -> Run:
+    """Return the record of a run that must be there."""
+    return found(storage.load(run_id)).run
+
+
 def numbers(loaded: Loaded | None) -> list[int]:
     """Return the numbers of the steps of a snapshot."""
     return [step.number for step in found(loaded).steps]

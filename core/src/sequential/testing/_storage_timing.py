@@ -21,7 +21,7 @@ class Timing:
         assert isinstance(run.wake, At)
         assert at + 5 <= run.wake.time <= at + 10
         let_pass(clock, 100)
-        run = applied(storage.commit(evolve(run, wake=In(60.0)), 1))
+        run = applied(storage.commit(evolve(run, wake=In(60.0)), run))
         assert isinstance(run.wake, At)
         assert at + 155 <= run.wake.time <= told(storage) + 60
         assert found(storage.load("r1")).run.wake == run.wake
@@ -29,7 +29,7 @@ class Timing:
     def test_at_and_none_stay_as_they_are(self, storage: Storage) -> None:
         run = storage.create(make_run(wake=At(123.25)))
         assert run.wake == At(123.25)
-        run = applied(storage.commit(evolve(run, wake=None), 1))
+        run = applied(storage.commit(evolve(run, wake=None), run))
         assert run.wake is None
         assert found(storage.load("r1")).run.wake is None
 
@@ -68,17 +68,17 @@ class Timing:
         self, storage: Storage, clock: FakeClock
     ) -> None:
         run = storage.create(make_run(wake=In(0.0)))
-        run = applied(storage.commit(evolve(run, wake=In(60.0)), 1))
+        run = applied(storage.commit(evolve(run, wake=In(60.0)), run))
         assert list(storage.due(10, None, 30.0)) == []
-        run = applied(storage.commit(evolve(run, wake=None), 2))
+        run = applied(storage.commit(evolve(run, wake=None), run))
         let_pass(clock, 3600)
         assert list(storage.due(10, None, 30.0)) == []
-        applied(storage.commit(evolve(run, wake=In(0.0)), 3))
+        applied(storage.commit(evolve(run, wake=In(0.0)), run))
         assert list(storage.due(10, None, 30.0)) == ["r1"]
 
     def test_a_stale_commit_moves_no_wake(self, storage: Storage) -> None:
         run = storage.create(make_run(wake=At(1.0)))
-        assert storage.commit(evolve(run, wake=None), 2) is STALE
+        assert storage.commit(evolve(run, wake=None), evolve(run, version=2)) is STALE
         assert list(storage.due(10, None, 30.0)) == ["r1"]
 
     def test_due_gives_no_more_than_asked(self, storage: Storage) -> None:
@@ -99,7 +99,7 @@ class Timing:
     def test_a_commit_ends_the_hold(self, storage: Storage) -> None:
         run = storage.create(make_run(wake=At(1.0)))
         assert list(storage.due(10, None, 30.0)) == ["r1"]
-        storage.commit(run, 1)
+        storage.commit(run, run)
         assert list(storage.due(10, None, 30.0)) == ["r1"]
 
     def test_runs_of_any_status_are_due_when_their_wake_has_passed(self, storage: Storage) -> None:

@@ -71,7 +71,7 @@ class Writing:
         run = storage.create(make_run())
         for number in range(12):
             step = make_step(number, position=str(99 - number))
-            run = applied(storage.commit(run, run.version, (step,)))
+            run = applied(storage.commit(run, run, (step,)))
         assert numbers(storage.load("r1")) == list(range(12))
 
     def test_load_tells_the_time(self, storage: Storage, clock: FakeClock) -> None:
@@ -84,33 +84,44 @@ class Writing:
     def test_a_commit_writes_the_run_and_raises_its_version(self, storage: Storage) -> None:
         run = storage.create(make_run())
         changed = evolve(run, status=Status.RUNNING, fence=1, owner="me", op_id="second")
-        answer = applied(storage.commit(changed, 1))
+        answer = applied(storage.commit(changed, run))
         assert answer == evolve(changed, version=2)
         assert found(storage.load("r1")).run == answer
 
     def test_every_field_but_the_unchanging_is_committed(self, storage: Storage) -> None:
         full = full_run()
-        storage.create(make_run("full", flow=full.flow, parent=full.parent, created=full.created))
-        answer = storage.commit(full, 1)
+        bare = make_run("full", flow=full.flow, parent=full.parent, created=full.created)
+        answer = storage.commit(full, storage.create(bare))
         assert answer == evolve(full, version=2)
         assert found(storage.load("full")).run == answer
 
     def test_a_commit_against_another_version_writes_nothing(self, storage: Storage) -> None:
         run = storage.create(make_run())
         before = storage.load("r1")
-        for expect in (0, 2, 99, -1):
-            assert storage.commit(evolve(run, owner="x"), expect, (make_step(0),)) is STALE
+        for version in (0, 2, 99, -1):
+            other = evolve(run, version=version)
+            assert storage.commit(evolve(run, owner="x"), other, (make_step(0),)) is STALE
+        assert storage.load("r1") == before
+
+    def test_a_version_of_another_history_is_another_version(self, storage: Storage) -> None:
+        """A storage that lost commits in a failover gives their version numbers out again."""
+        run = storage.create(make_run())
+        run = applied(storage.commit(evolve(run, op_id="the one that is there"), run))
+        before = storage.load("r1")
+        lost = evolve(run, op_id="the one that was lost")
+        assert storage.commit(evolve(lost, owner="x"), lost, (make_step(0),)) is STALE
+        retagged = evolve(lost, status=Status.RUNNING, wake=run.wake, tags={"new": "tag"})
+        assert storage.commit(retagged, lost) is STALE
         assert storage.load("r1") == before
 
     def test_a_commit_to_a_run_that_is_not_there_is_stale(self, storage: Storage) -> None:
-        assert storage.commit(make_run(), 0, (make_step(0),)) is STALE
-        assert storage.commit(make_run(), 1) is STALE
+        assert storage.commit(make_run(), make_run(), (make_step(0),)) is STALE
+        assert storage.commit(make_run(), make_run(version=1)) is STALE
         assert storage.load("r1") is None
 
     def test_the_record_that_is_handed_in_is_not_changed(self, storage: Storage) -> None:
         run = make_run(wake=In(5.0))
-        storage.create(run)
-        storage.commit(run, 1)
+        storage.commit(run, storage.create(run))
         assert run == make_run(wake=In(5.0))
 
     def test_steps_are_appended_and_read_back_whole(self, storage: Storage) -> None:
@@ -123,60 +134,62 @@ class Writing:
             ),
             make_step(3, value=Payload(b"", (), "a" * 64, 100_000), attempts=4),
         ]
-        storage.commit(run, 1, steps)
+        storage.commit(run, run, steps)
         assert list(found(storage.load("r1")).steps) == steps
 
     def test_a_repeated_position_is_refused_and_nothing_is_written(self, storage: Storage) -> None:
-        run = applied(storage.commit(storage.create(make_run()), 1, (make_step(0),)))
+        first = storage.create(make_run())
+        run = applied(storage.commit(first, first, (make_step(0),)))
         before = storage.load("r1")
         with pytest.raises(RecordCorrupt, match="recorded already"):
-            storage.commit(run, 2, (make_step(1), make_step(2, position="0")))
+            storage.commit(run, run, (make_step(1), make_step(2, position="0")))
         assert storage.load("r1") == before
-        storage.commit(run, 2, (make_step(1),))
+        storage.commit(run, run, (make_step(1),))
         assert numbers(storage.load("r1")) == [0, 1]
 
     def test_a_new_generation_hides_the_steps_of_the_old(self, storage: Storage) -> None:
         run = storage.create(make_run(), (make_step(0), make_step(1)))
-        answer = storage.commit(evolve(run, generation=1), 1, (make_step(0, generation=1),))
+        answer = storage.commit(evolve(run, generation=1), run, (make_step(0, generation=1),))
         assert applied(answer).generation == 1
         assert list(found(storage.load("r1")).steps) == [make_step(0, generation=1)]
 
     def test_a_snapshot_does_not_change_afterwards(self, storage: Storage) -> None:
         run = storage.create(make_run(), (make_step(0),))
         before = found(storage.load("r1"))
-        applied(storage.commit(evolve(run, cursor=2), 1, (make_step(1),)))
+        applied(storage.commit(evolve(run, cursor=2), run, (make_step(1),)))
         assert (before.run, numbers(before)) == (run, [0])
 
     def test_every_commit_raises_the_version_by_one(self, storage: Storage) -> None:
         run = storage.create(make_run())
         for version in range(2, 12):
-            run = applied(storage.commit(evolve(run, op_id=f"op{version}"), run.version))
+            run = applied(storage.commit(evolve(run, op_id=f"op{version}"), run))
             assert (run.version, found(storage.load("r1")).run.version) == (version, version)
 
     def test_a_version_that_is_over_stays_over(self, storage: Storage) -> None:
-        run = storage.create(make_run())
-        run = applied(storage.commit(run, 1))
-        run = applied(storage.commit(run, 2))
-        assert storage.commit(run, 1) is STALE
-        assert storage.commit(run, 2) is STALE
+        first = storage.create(make_run())
+        second = applied(storage.commit(first, first))
+        run = applied(storage.commit(second, second))
+        assert storage.commit(run, first) is STALE
+        assert storage.commit(run, second) is STALE
         assert found(storage.load("r1")).run == run
 
     def test_a_stale_commit_appends_nothing(self, storage: Storage) -> None:
-        run = applied(storage.commit(storage.create(make_run()), 1, (make_step(0),)))
-        assert storage.commit(run, 1, (make_step(1),)) is STALE
+        first = storage.create(make_run())
+        run = applied(storage.commit(first, first, (make_step(0),)))
+        assert storage.commit(run, first, (make_step(1),)) is STALE
         assert numbers(storage.load("r1")) == [0]
-        applied(storage.commit(run, 2, (make_step(1, op_id="mine"),)))
+        applied(storage.commit(run, run, (make_step(1, op_id="mine"),)))
         assert [step.op_id for step in found(storage.load("r1")).steps] == ["op0", "mine"]
 
     def test_a_recorded_step_is_never_replaced(self, storage: Storage) -> None:
         run = storage.create(make_run(), (make_step(0),))
         with pytest.raises(RecordCorrupt):
-            storage.commit(run, 1, (make_step(0, op_id="other"),))
+            storage.commit(run, run, (make_step(0, op_id="other"),))
         assert list(found(storage.load("r1")).steps) == [make_step(0)]
 
     def test_many_steps_are_appended_at_once(self, storage: Storage) -> None:
         run = storage.create(make_run())
-        applied(storage.commit(run, 1, [make_step(number) for number in range(1000)]))
+        applied(storage.commit(run, run, [make_step(number) for number in range(1000)]))
         assert numbers(storage.load("r1")) == list(range(1000))
         assert numbers(storage.load("r1", after=999)) == [999]
 
@@ -189,17 +202,19 @@ class Writing:
         assert numbers(storage.load("r1")) == [0]
 
     def test_a_commit_that_is_sent_again_finds_its_own(self, storage: Storage) -> None:
-        run = evolve(storage.create(make_run()), cursor=1, op_id="mine")
-        applied(storage.commit(run, 1, (make_step(0, op_id="mine"),)))
-        assert storage.commit(run, 1, (make_step(0, op_id="mine"),)) is STALE
+        first = storage.create(make_run())
+        run = evolve(first, cursor=1, op_id="mine")
+        applied(storage.commit(run, first, (make_step(0, op_id="mine"),)))
+        assert storage.commit(run, first, (make_step(0, op_id="mine"),)) is STALE
         loaded = found(storage.load("r1"))
         assert (loaded.run.op_id, loaded.run.version) == ("mine", 2)
         assert [step.op_id for step in loaded.steps] == ["mine"]
 
     def test_a_step_names_its_commit_after_others_have_written(self, storage: Storage) -> None:
-        run = evolve(storage.create(make_run()), cursor=1, op_id="mine")
-        run = applied(storage.commit(run, 1, (make_step(0, op_id="mine"),)))
-        run = applied(storage.commit(evolve(run, op_id="signal"), 2))
-        assert storage.commit(evolve(run, op_id="mine"), 1, (make_step(0),)) is STALE
+        first = storage.create(make_run())
+        mine = evolve(first, cursor=1, op_id="mine")
+        run = applied(storage.commit(mine, first, (make_step(0, op_id="mine"),)))
+        run = applied(storage.commit(evolve(run, op_id="signal"), run))
+        assert storage.commit(mine, first, (make_step(0),)) is STALE
         loaded = found(storage.load("r1"))
         assert (loaded.run.op_id, [step.op_id for step in loaded.steps]) == ("signal", ["mine"])

@@ -13,19 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sequential._calling import RegisteredTools
-from sequential._calls import ToolCall
-from sequential._invoke import Invoked, begin, resume
-from sequential._leases import Lease, Leases
-from sequential._model import At, In, Run, StepRecord
-from sequential._outcomes import Outcome
-from sequential._outside import Outside
-from sequential._pause import PausePolicy
-from sequential._payload import Payloads
-from sequential._protocol import NOW, Terms
-from sequential._registry import Registry
-from sequential._replay import Check
-from sequential._requests import (
+from .._calling import RegisteredTools
+from .._calls import ToolCall
+from .._invoke import Invoked, begin, resume
+from .._leases import Lease, Leases
+from .._model import At, In, Run, StepRecord
+from .._outcomes import Outcome
+from .._outside import Outside
+from .._pause import PausePolicy
+from .._payload import Payloads
+from .._protocol import NOW, Terms
+from .._registry import Registry
+from .._replay import Check
+from .._requests import (
     Commit,
     Engine,
     Fetch,
@@ -39,9 +39,9 @@ from sequential._requests import (
     Store,
     Wait,
 )
-from sequential._runner import Turn
-from sequential._storage import Storage
-from sequential.testing import FakeClock
+from .._runner import Turn
+from .._storage import Storage
+from ._clock import FakeClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Stage:
     ) -> None:
         self.clock = clock
         self.storage = storage
-        self.rng = random.Random(seed)
+        self.rng = random.Random(seed)  # noqa: S311  (a schedule, no secret)
         self.executions: list[Execution] = []
         self.sent: list[str] = []
         self.terms = terms or Terms()
@@ -243,7 +243,7 @@ class Invocation:
             Wait: lambda request: process.stage.clock.advance(request.seconds),
             Store: lambda request: process.storage.put_value(request.run_id, request.data),
             Fetch: lambda request: process.storage.get_value(request.run_id, request.digest),
-            Observe: lambda request: None,
+            Observe: lambda _: None,
         }
 
     def advance(self) -> bool:
@@ -346,7 +346,7 @@ class Invocation:
         hold = request.call.context.hold
         lease = Lease(request.run, hold, self.process.stage.clock.monotonic())
         # Into the table without the thread that looks at it: `renew_due` is the schedule's.
-        self.process.leases._table[id(lease)] = lease
+        self.process.leases._table[id(lease)] = lease  # noqa: SLF001
         self._record(request.call)
         try:
             result = self.process.stage.tools.sequential_call_tool(request.call)

@@ -2,7 +2,8 @@
 
 Wraps any storage. Per operation and number of the call it fails before the effect, applies and
 loses the reply, lets an unconfirmed write land later, refuses, or runs a callback before or after,
-so that somebody else's write comes in the middle. Knows nothing of runs.
+so that somebody else's write comes in the middle; and it changes what was read. Knows nothing of
+runs.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sequential._model import Run, StepRecord
-from sequential._storage import Loaded, Page, Probe, Query, Stale, Storage
-from sequential.errors import OutcomeUnknown, StorageRefused, StorageUnavailable
+from .._model import Run, StepRecord
+from .._storage import Loaded, Page, Probe, Query, Stale, Storage
+from ..errors import OutcomeUnknown, StorageRefused, StorageUnavailable
 
 T = TypeVar("T")
 
@@ -62,6 +63,7 @@ class FaultyStorage:
         self._count: Counter[str] = Counter()
         self._plans: dict[tuple[str, int], Plan] = {}
         self._always: dict[str, Callable[[Run, Sequence[StepRecord]], Fault | None]] = {}
+        self._spoils: dict[str, Callable[[Any], Any]] = {}
         self._late: list[Callable[[], object]] = []
 
     def plan(
@@ -80,10 +82,15 @@ class FaultyStorage:
         """Let *decide* choose the fault of every commit that has no plan of its own."""
         self._always["commit"] = decide
 
+    def spoil(self, operation: str, change: Callable[[Any], Any]) -> None:
+        """Hand out what *change* makes of each answer of the reading *operation*, or raises."""
+        self._spoils[operation] = change
+
     def heal(self) -> None:
         """Forget all plans; what was to land late lands now."""
         self._plans.clear()
         self._always.clear()
+        self._spoils.clear()
         self.land()
 
     def land(self) -> None:
@@ -107,7 +114,7 @@ class FaultyStorage:
         """Load through the plan."""
         return self._read("load", partial(self.inner.load, run_id, after))
 
-    def commit(self, run: Run, expect: int, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
         """Commit through the plan."""
         decide = self._always.get("commit")
         chosen = None if decide is None else decide(run, steps)
@@ -129,9 +136,9 @@ class FaultyStorage:
         """Fetch a value through the plan."""
         return self._read("get_value", partial(self.inner.get_value, run_id, digest))
 
-    def purge(self, run_id: str, expect: int) -> bool:
+    def purge(self, expect: Run) -> bool:
         """Purge through the plan."""
-        return self._write("purge", partial(self.inner.purge, run_id, expect), None)
+        return self._write("purge", partial(self.inner.purge, expect), None)
 
     def probe(self) -> Probe:
         """Probe the inner storage."""
@@ -157,7 +164,8 @@ class FaultyStorage:
         answer = act()
         if plan.after is not None:
             plan.after()
-        return answer
+        change = self._spoils.get(operation)
+        return answer if change is None else change(answer)
 
     def _write(self, operation: str, act: Callable[[], T], chosen: Fault | None) -> T:
         self.land()
