@@ -3,6 +3,7 @@
 A fixture plugin is loaded because it is there: a new one needs no line in this file.
 """
 
+import os
 from pathlib import Path
 
 from hypothesis import settings
@@ -11,4 +12,6 @@ pytest_plugins = [f"tests.{path.stem}" for path in sorted(Path(__file__).parent.
 
 # A busy machine is not a bug of the code under test; the suite has a timeout of its own.
 settings.register_profile("sequential", settings.default, deadline=None)
-settings.load_profile("sequential")
+# For `nox -s simulate`, which has the time.
+settings.register_profile("simulate", settings.get_profile("sequential"), max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "sequential"))

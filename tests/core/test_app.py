@@ -371,7 +371,7 @@ def test_runs_are_found_by_flow_status_tags_and_time(any_stage: Stage) -> None:
     assert found(tags={"who": "me", "what": "a"}) == ["old"]
     assert found(since=since) == ["new"]
     assert found(flow="nothing") == []
-    with pytest.raises(ValueError, match="is not a valid Status"):
+    with pytest.raises(ConfigError, match="is not a valid Status"):
         app.find(status="asleep")
 
 

@@ -18,9 +18,13 @@ from sequential import (
     save,
     tool,
 )
+from sequential._memory import MemoryStorage
 from sequential._model import At
-from sequential._outcomes import Blocked, Cancelled, Completed, Failed, Paused
+from sequential._outcomes import Blocked, Cancelled, Completed, Failed, Lost, Paused
+from sequential._requests import Perform
 from sequential._tools import Mode
+from sequential.testing import FakeClock
+from tests.core import journey
 from tests.fix_stage import Crash, Stage
 
 
@@ -502,3 +506,20 @@ def test_an_input_that_changed_between_two_attempts_blocks_the_run(any_stage: St
     amount[0] = 1
     any_stage.clock.advance(60)
     assert any_stage.app().execute(run_id) == Completed(run_id, "paid")
+
+
+def test_a_lease_that_was_lost_while_the_tool_ran_records_nothing() -> None:
+    clock = FakeClock()
+    stage = journey.new_stage(MemoryStorage(clock), clock)
+    stage.start("two")
+    slow, other = stage.process(), stage.process()
+    invocation = slow.invoke()
+    invocation.until(lambda request: isinstance(request, Perform))
+    invocation.advance()
+    clock.advance(stage.terms.lease + 1)
+    assert isinstance(other.execute(), Completed)
+    slow.leases.renew_due()
+    record, steps, sent = stage.run(), stage.steps(), list(stage.sent)
+    assert isinstance(invocation.finish(), Lost)
+    assert (stage.run(), stage.steps(), stage.sent) == (record, steps, sent)
+    assert [each.position for each in stage.executions] == ["0", "0", "1"]

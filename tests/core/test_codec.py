@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import json
 import subprocess
 import sys
@@ -498,3 +499,53 @@ def test_uuid_and_path_are_tagged() -> None:
         b'[{"$":"uuid","v":"00000000-0000-0000-0000-000000000001"},{"$":"path","v":"a/b"},'
         b'{"$":"timedelta","v":[-1,0,3]}]'
     )
+
+
+# -- paths that only odd moments take ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "given", "expected"),
+    [
+        ("encode", {"b": 1}, b'{"b":1}'),
+        ("encode_canonical", {"b": 1, "a": 2}, b'{"a":2,"b":1}'),
+        ("decode", b'{"b":1}', {"b": 1}),
+    ],
+)
+def test_any_of_the_three_may_be_the_first_that_a_process_calls(
+    first: str, given: object, expected: object
+) -> None:
+    # A module of its own, as a new process would have it: the JSON library is loaded at first use.
+    spec = importlib.util.spec_from_file_location("sequential._codec_anew", _codec.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    assert getattr(anew, first)(given) == expected
+    assert anew.decode(anew.encode_canonical(anew.decode(anew.encode(given)))) == given
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"a": [1, "fine", [], {"x": "y"}], "b": {"c": ["fine", "\ud800"]}}, "$.b.c[1]"),
+        ({"a": (1, "fine"), "b": ({"c": 2}, "\udfff")}, "$.b[1]"),
+        ({"$": {"$": "fine", "v": 1}, "b": {"\ud800": 1}}, None),
+    ],
+    ids=["lists and dicts", "tags", "a key"],
+)
+def test_half_a_surrogate_pair_is_found_behind_fine_text(value: object, path: str | None) -> None:
+    with pytest.raises(NotEncodable, match="surrogate") as refused:
+        encode(value)
+    assert path is None or path in str(refused.value)
+
+
+def test_a_value_that_cannot_be_read_is_refused_with_what_reading_it_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spent(value: object, limit: int) -> object:
+        raise RecursionError
+
+    monkeypatch.setattr(_codec, "plain_of", spent)
+    with pytest.raises(NotEncodable, match="reading it raised RecursionError"):
+        encode([1])

@@ -9,6 +9,7 @@ import pytest
 
 from sequential import Registry, RetryPolicy, Steps, flow, save, tool
 from sequential._outcomes import Blocked
+from sequential._payload import Place
 from sequential._seal import VARIABLE
 from sequential.codecs import Seal
 from sequential.errors import ConfigError
@@ -78,8 +79,8 @@ def test_a_diff_over_sealed_inputs_shows_neither_value_nor_ciphertext(any_stage:
     said = repr((checked, blocked, any_stage.storage.load("r")))
     assert "CANARY" not in said
     recorded, asked = blocked.diff.splitlines()[1:]
-    assert recorded.startswith("  - recorded: tool call api.echo (input not shown, sha256 ")
-    assert asked.startswith("  + asked:    tool call api.echo (input not shown, sha256 ")
+    assert recorded.startswith("  - recorded: tool call api.echo (input not shown, digest ")
+    assert asked.startswith("  + asked:    tool call api.echo (input not shown, digest ")
     assert recorded[-11:] != asked[-11:]
 
 
@@ -122,7 +123,7 @@ def test_a_diff_at_a_step_that_was_begun_shows_no_value(any_stage: Stage) -> Non
     any_stage.clock.advance(20_000.0)
     blocked = any_stage.app(tries("CANARY-new"), **settings).execute("r")
     assert isinstance(blocked, Blocked)
-    assert "tool call api.send (input not shown, sha256 " in blocked.diff
+    assert "tool call api.send (input not shown, digest " in blocked.diff
     assert "CANARY" not in repr((blocked, any_stage.storage.load("r")))
 
 
@@ -132,4 +133,6 @@ def test_a_sealed_input_stays_with_its_run_when_its_step_is_edited(any_stage: St
     app.run("asks", run_id="r")
     assert app.steps("r")[0].input is not None
     forked = app.fork("r", "0", edit=("y",))
-    assert app.steps(forked)[0].input is None
+    copy = app.steps(forked)[0].input
+    assert copy is not None
+    assert app.engine.payloads.unwrap(copy, Place(forked, 0, "0:input")) == b'{"text":"x"}'

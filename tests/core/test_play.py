@@ -37,9 +37,9 @@ from sequential import (
 )
 from sequential.errors import InputMismatch, ToolNotFound
 from sequential.outcomes import Lost
-from sequential.testing import FakeClock
+from sequential.testing import FakeClock, verify_replay
 from sequential.testing._crashes import _Disk, _ProcessLost, crash_everywhere
-from sequential.testing._play import play, verify_replay
+from sequential.testing._play import play
 
 REGISTRY = Registry()
 

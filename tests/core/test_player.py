@@ -19,9 +19,14 @@ from sequential import (
     tool_call,
     wait_for_signal,
 )
+from sequential._memory import MemoryStorage
 from sequential._model import Status
-from sequential._outcomes import Blocked, Completed, NotMine, Paused
-from sequential.errors import RunBlocked
+from sequential._outcomes import Blocked, Completed, Lost, NotMine, Paused
+from sequential._requests import Commit
+from sequential.errors import RunBlocked, StorageUnavailable
+from sequential.testing import FakeClock
+from sequential.testing._faulty import Fault, FaultyStorage
+from sequential.testing._stage import Stage as HandDriven
 from tests.fix_stage import Crash, Stage
 
 Body = Callable[[], Steps[Any]]
@@ -403,3 +408,82 @@ def test_two_steps_of_one_name_are_told_apart_by_position(stage: Stage) -> None:
     assert isinstance(app.execute(run_id), Paused)
     assert stage.drive(app, run_id) == Completed(run_id, [0, 1, 2])
     assert RAN == ["a0", "a1", "a2"]
+
+
+def test_a_flow_that_has_no_memory_left_is_not_failed_by_it(stage: Stage) -> None:
+    @flow(registry=stage.registry)
+    def greedy() -> Steps[None]:
+        yield save()
+        raise MemoryError
+
+    app = stage.app()
+    run_id = app.start(greedy)
+    assert isinstance(app.execute(run_id), Paused)
+    with pytest.raises(MemoryError):
+        app.execute(run_id)
+    run = app.get(run_id)
+    # It counts as a claim without progress: one that never fits into memory ends in quarantine.
+    assert (run.status, run.error) == (Status.PAUSED, None)
+    loaded = stage.storage.load(run_id)
+    assert loaded is not None
+    assert loaded.run.stalls == 1
+
+
+# -- what is found on the way, with the storage against it ---------------------------------------
+
+
+def set_up(body: Body) -> tuple[HandDriven, MemoryStorage, FaultyStorage]:
+    """Return a stage on which *body* is due, its storage, and a faulty way to it."""
+    clock = FakeClock()
+    memory = MemoryStorage(clock)
+    stage = HandDriven(deploy(body), memory, clock)
+    stage.start("deployed")
+    return stage, memory, FaultyStorage(memory)
+
+
+def test_an_invocation_that_is_overtaken_while_it_blocks_a_run_changes_nothing() -> None:
+    def unfit() -> Steps[None]:
+        yield from ()
+        yield continue_as_new({"unknown": 1})
+
+    stage, _, _ = set_up(unfit)
+    slow = stage.process().invoke()
+    slow.until(lambda request: isinstance(request, Commit) and request.run.attention is not None)
+    stage.clock.advance(stage.terms.lease + 1)
+    assert isinstance(stage.process().execute(), Blocked)
+    record = stage.run()
+    assert isinstance(slow.finish(), Lost)
+    assert stage.run() == record
+
+
+def test_a_result_that_cannot_be_fetched_is_not_written_again() -> None:
+    def large() -> Steps[str]:
+        yield call("a")
+        return "x" * 70_000
+
+    stage, _, faulty = set_up(large)
+    faulty.plan("get_value", 0, Fault.UNAVAILABLE)
+    with pytest.raises(StorageUnavailable):
+        stage.process(faulty).execute()
+    record = stage.run()
+    assert record.status is Status.COMPLETED
+    assert faulty.calls[-1] == "get_value"
+    assert stage.process().execute() == Completed("r", "x" * 70_000)
+    assert stage.run() == record
+
+
+def test_a_signal_whose_value_is_lost_blocks_the_run_and_heals_with_it() -> None:
+    def waiting() -> Steps[int]:
+        said = yield from wait_for_signal("go", str)
+        return len(said)
+
+    stage, memory, _ = set_up(waiting)
+    stage.outside.send("r", "s1", "go", "x" * 10_000)
+    kept = dict(memory._values)
+    memory._values.clear()
+    outcome = stage.process().execute()
+    assert isinstance(outcome, Blocked)
+    assert outcome.reason == "corrupt"
+    memory._values.update(kept)
+    stage.outside.redrive("r")
+    assert stage.process().execute() == Completed("r", 10_000)

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from sequential._model import Payload, StepKind, StepOutcome, StepRecord
-from sequential._replay import Asked, Check, agrees, describe_asked, describe_record, diff
+from sequential._replay import (
+    Asked,
+    Check,
+    agrees,
+    describe_asked,
+    describe_record,
+    diff,
+    without_input,
+)
 
 RECORD = StepRecord(
     0, 3, "3", StepKind.TOOL, "api.user", "digest", StepOutcome.VALUE,
@@ -82,3 +90,17 @@ def test_a_diff_shows_recorded_against_asked() -> None:
         '  - recorded: tool call api.user {"id":1}',
         "  + asked:    sleep",
     ]
+
+
+def test_an_input_that_went_through_codecs_is_shown_by_its_digest_on_both_sides() -> None:
+    sealed = RECORD._replace(input=Payload(b"\x00sealed", ("seal",)))
+    asked = without_input(ASKED)
+    assert describe_record(sealed) == describe_asked(asked)
+    assert "digest" in describe_record(sealed)
+    assert "id" not in describe_record(sealed).replace("digest", "")
+
+
+def test_without_an_input_there_is_nothing_to_hide() -> None:
+    bare = Asked("3", StepKind.SLEEP)
+    assert without_input(bare) is bare
+    assert without_input(None) is None

@@ -627,8 +627,7 @@ def test_a_damaged_run_is_named(
         connection.execute(f"UPDATE runs SET {column} = ?", (value,))
     with pytest.raises(RecordCorrupt, match=f"(?s)full.*{column}"):
         storage.load("full")
-    with pytest.raises(RecordCorrupt):
-        storage.find(Query())
+    assert storage.find(Query()).runs == []
 
 
 @pytest.mark.parametrize("field", sorted(json.loads(pack_state(full_run()))))

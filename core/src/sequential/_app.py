@@ -225,6 +225,8 @@ class Sequential(Tended):
     afork = _Twin(Tended.fork)
     apurge = _Twin(Tended.purge)
     areplay = _Twin(Opened.replay)
+    aexport = _Twin(Opened.export)
+    areplay_history = _Twin(Opened.replay_history)
     asweep = _Twin(Tended.sweep)
 
     # -- the parts ---------------------------------------------------------------------------
@@ -249,7 +251,6 @@ class Sequential(Tended):
             known.version,
             wake=wake,
             tags=_checked_tags(tags or {}),
-            created=self.driver.time.now(),
             asked=digest,
             trace=self.plugins.trace(),
         )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from . import _codec
 from ._calls import Hold, Pending, ToolCall, ToolContext, ToolResult, idempotency_key
 from ._events import AttemptFinished
-from ._failure import error_json, error_value
+from ._failure import brief, error_json, error_value
 from ._holding import Holding
 from ._model import Message, Open, Run, StepKind, StepOutcome
 from ._payload import Place
@@ -153,7 +153,7 @@ class Attempts:
             epoch=state.epoch + 1 if retry.is_definite(error) else state.epoch,
             intent=False,
             due=self.holding.world.now() + wait,
-            error=f"{stored.type}: {stored.message}"[:500],
+            error=brief(stored, sealed=self.holding.engine.payloads.sealing),
         )
 
     def _draw(self, state: Open) -> float:

@@ -6,7 +6,7 @@ stand where the record says. What is done about a disagreement is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import _codec
@@ -17,7 +17,7 @@ from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
 from ._runner import result_place
 from ._steps import ContinueStep
-from ._storage import Loaded, Storage
+from ._storage import Storage
 from .errors import (
     FlowNotFound,
     NotEncodable,
@@ -52,6 +52,10 @@ class Replayed:
     diff: str = ""
 
 
+Fetched = Callable[[str, str], bytes]
+"""Gives the bytes that are kept for a run, by its id and their digest."""
+
+
 def replay(engine: Engine, storage: Storage, run_id: str) -> Replayed:
     """Play today's code of the run's flow over its stored steps; return whether they agree.
 
@@ -69,21 +73,35 @@ def replay(engine: Engine, storage: Storage, run_id: str) -> Replayed:
     run = loaded.run
     if run.status is Status.PURGED:
         raise RunStatusWrong(run_id, run.status, "replay", "a run whose history is kept")
+    return hold_against(engine, loaded.run, loaded.steps, storage.get_value)
+
+
+def hold_against(
+    engine: Engine, run: Run, steps: Sequence[StepRecord], fetched: Fetched
+) -> Replayed:
+    """Play today's code of the flow of *run* over *steps*, wherever they come from.
+
+    Raises:
+        FlowNotFound: The flow is not registered here.
+        StorageError: A large value could not be read.
+    """
     flow = engine.registry.flows.get(run.flow)
     if flow is None:
         raise FlowNotFound(run.flow, engine.registry.flows)
-    player = Player(engine, flow, loaded.steps)
+    player = Player(engine, flow, steps)
     try:
-        _refuse_gap(loaded)
-        over = _answered(player.play(_quiet(run)), storage)
-        _refuse_other_end(engine, storage, loaded, player, over)
+        _refuse_gap(run, steps)
+        over = _answered(player.play(_quiet(run)), fetched)
+        _refuse_other_end(fetched, run, steps, player, over)
     except Obstacle as found:
         return Replayed(
-            run_id, run.flow, len(loaded.steps), False, found.reason, found.message, found.diff
+            run.run_id, run.flow, len(steps), False, found.reason, found.message, found.diff
         )
+    except ValuesError as found:
+        return Replayed(run.run_id, run.flow, len(steps), False, "corrupt", str(found))
     finally:
         player.discard()
-    return Replayed(run_id, run.flow, len(loaded.steps))
+    return Replayed(run.run_id, run.flow, len(steps))
 
 
 def _quiet(run: Run) -> Run:
@@ -91,7 +109,7 @@ def _quiet(run: Run) -> Run:
     return evolve(run, open={**run.open, str(run.cursor): Open(StepKind.SAVE)})
 
 
-def _answered(requests: Requests[Over | None], storage: Storage) -> Over | None:
+def _answered(requests: Requests[Over | None], fetched: Fetched) -> Over | None:
     data: bytes | None = None
     while True:
         try:
@@ -100,27 +118,26 @@ def _answered(requests: Requests[Over | None], storage: Storage) -> Over | None:
             over: Over | None = stop.value
             return over
         assert isinstance(request, Fetch), "a player only asks for large values"
-        data = storage.get_value(request.run_id, request.digest)
+        data = fetched(request.run_id, request.digest)
 
 
-def _refuse_gap(loaded: Loaded) -> None:
-    numbers = [record.number for record in loaded.steps]
-    if numbers != list(range(loaded.run.cursor)):
-        message = f"{len(numbers)} of {loaded.run.cursor} step records are there"
+def _refuse_gap(run: Run, steps: Sequence[StepRecord]) -> None:
+    numbers = [record.number for record in steps]
+    if len(numbers) != run.cursor or numbers != list(range(len(numbers))):
+        message = f"{len(numbers)} of {run.cursor} step records are there"
         raise Obstacle("corrupt", message)
 
 
 def _refuse_other_end(
-    engine: Engine, storage: Storage, loaded: Loaded, player: Player, over: Over | None
+    fetched: Fetched, run: Run, steps: Sequence[StepRecord], player: Player, over: Over | None
 ) -> None:
     """Raise `Obstacle` unless the flow stands where the record says."""
-    run = loaded.run
     if run.status is Status.COMPLETED:
-        _refuse_other_result(engine, storage, run, player, over)
+        _refuse_other_result(fetched, run, player, over)
     elif run.status is Status.FAILED:
         _refuse_other_error(run, player, over)
     elif run.status is Status.CANCELLED:
-        _refuse_other_cancel(run, loaded.steps, player, over)
+        _refuse_other_cancel(run, steps, player, over)
     else:
         _refuse_other_step(run, player, over)
 
@@ -138,12 +155,10 @@ def _refuse_other_step(run: Run, player: Player, over: Over | None) -> None:
         raise _other(run, recorded, _stands(player, over))
 
 
-def _refuse_other_result(
-    engine: Engine, storage: Storage, run: Run, player: Player, over: Over | None
-) -> None:
+def _refuse_other_result(fetched: Fetched, run: Run, player: Player, over: Over | None) -> None:
     if over is None or over.error is not None:
         raise _other(run, "the flow returned", _stands(player, over))
-    stored = _canonical(_stored_result(engine, storage, run))
+    stored = _canonical(_stored_result(player.engine, fetched, run))
     try:
         now = _canonical(over.result)
     except NotEncodable as error:
@@ -155,7 +170,8 @@ def _refuse_other_result(
 
 
 def _refuse_other_error(run: Run, player: Player, over: Over | None) -> None:
-    assert run.error is not None
+    if run.error is None:
+        raise Obstacle("corrupt", "it has failed and has no error")
     recorded = f"the flow raised {run.error.type}"
     error = None if over is None else over.error
     if over is not None and error is None:
@@ -177,12 +193,13 @@ def _refuse_other_cancel(
         raise _other(run, "the flow ended as cancelled", _stands(player, over))
 
 
-def _stored_result(engine: Engine, storage: Storage, run: Run) -> object:
-    assert run.result is not None
+def _stored_result(engine: Engine, fetched: Fetched, run: Run) -> object:
+    if run.result is None:
+        raise Obstacle("corrupt", "it is completed and has no result")
     payload, data = run.result, run.result.data
     try:
         if payload.ref is not None:
-            data = storage.get_value(run.run_id, payload.ref)
+            data = fetched(run.run_id, payload.ref)
         whole = Payload(data, payload.codecs, None, payload.size)
         return _codec.decode(engine.payloads.unwrap(whole, result_place(run)))
     except (ValuesError, StorageError) as error:

@@ -132,10 +132,9 @@ def _not_encodable(value: object, plain: object, error: Exception) -> NotEncodab
     if isinstance(error, Refused):
         return error.error()
     if isinstance(error, UnicodeEncodeError):
-        for way, text in _strings(plain, ()):
-            if not is_unicode(text):
-                reason = f"{json.dumps(text)[:40]} has half of a surrogate pair; decode it rightly"
-                return NotEncodable(path_of(way), "str", reason)
+        way, text = next(found for found in _strings(plain, ()) if not is_unicode(found[1]))
+        reason = f"{json.dumps(text)[:40]} has half of a surrogate pair; decode it rightly"
+        return NotEncodable(path_of(way), "str", reason)
     # A dict that another thread changes meanwhile, or a stack that was nearly spent before.
     return NotEncodable("$", name_of(value), f"reading it raised {name_of(error)}")
 

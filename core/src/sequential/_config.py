@@ -155,7 +155,7 @@ def _toml(path: Path) -> Mapping[str, Any]:
 
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError("configuration", str(path), f"it is not readable TOML: {error}") from None
 
 
@@ -259,7 +259,7 @@ def read_duration(setting: str, text: object) -> float:
 _SECRET = re.compile(
     r"pass|pwd|secret|token|key|sig|credential|auth|cert|private|code|session", re.IGNORECASE
 )
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]+")
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{0,30}://[^\s'\"<>]+")
 _HIDDEN = "***"
 
 

@@ -130,6 +130,10 @@ class Driver:
 
     def begin(self, run: Run, seconds: float | None = None) -> Outcome:
         """Make the first invocation of *run*, which was created already claimed."""
+        if isinstance(run.wake, At):
+            # Created a moment ago: the end of the lease tells the storage's time, and until now
+            # this process may have known its own clock only.
+            self.time.is_now(run.wake.time - self.engine.terms.lease)
         return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
 
     def send(self, run_id: str, delay: float = 0.0) -> bool:

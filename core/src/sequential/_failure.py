@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import _codec
 from ._model import ErrorValue, Payload
-from .errors import Rejected, SequentialError, StepError, ToolError
+from .errors import NotDecodable, Rejected, SequentialError, StepError, ToolError
 
 _MESSAGE_LIMIT = 4 * 1024
 """Bytes of a message that are kept."""
@@ -45,16 +45,28 @@ def error_json(error: ErrorValue) -> bytes:
     )
 
 
+def brief(error: ErrorValue, *, sealed: bool) -> str:
+    """Return *error* in a line for people, without its message where values are *sealed*."""
+    return f"{error.type}: {'(sealed)' if sealed else error.message}"[:500]
+
+
 def tool_error(tool: str, stored: bytes, attempts: int) -> ToolError:
-    """Return the exception that a flow gets for the error *stored* by `error_json`."""
+    """Return the exception that a flow gets for the error *stored* by `error_json`.
+
+    Raises:
+        NotDecodable: It was stored by something else.
+    """
     parts = _codec.decode(stored)
+    if not isinstance(parts, dict) or parts.keys() != {"type", "message", "data", "retryable"}:
+        raise NotDecodable("it is not an error as a step record holds one")
+    retryable = bool(parts["retryable"])
     return ToolError(
         tool,
-        parts["type"],
-        parts["message"],
+        str(parts["type"]),
+        str(parts["message"]),
         parts["data"],
         attempts,
-        retryable=parts["retryable"],
+        retryable=retryable,
     )
 
 

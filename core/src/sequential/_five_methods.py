@@ -22,7 +22,7 @@ from ._failure import error_value
 from ._flow import Flow
 from ._holding import Holding
 from ._model import Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
-from ._own_store import MISSING, State, Store, from_saved, to_save
+from ._own_store import MISSING, MOST_STEPS, State, Store, from_saved, to_save
 from ._pause import PausePolicy
 from ._payload import Payloads
 from ._player import Obstacle, Over, Player
@@ -86,7 +86,7 @@ class FiveMethods:
         self.plugins = plugins
         # Nothing is claimed, so nothing may be waited for elsewhere: one deployment, no budget.
         self.engine = Engine(
-            registry, Payloads(), Terms(lease=_LONG), PausePolicy(), "off", "", 50_000, False
+            registry, Payloads(), Terms(lease=_LONG), PausePolicy(), "off", "", MOST_STEPS, False
         )
 
     def flow_of(self, run_id: str) -> str | None:

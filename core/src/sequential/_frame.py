@@ -63,17 +63,23 @@ class Frame:
         if self._over():
             return
         self.scope.pausing = True
-        try:
-            for _ in range(_MAX_CLEANUP_STEPS):
-                yielded = self.context.run(self.body.throw, GeneratorExit())
-                step = as_step(yielded)
+        asked = 0
+        while asked < _MAX_CLEANUP_STEPS:
+            inner = _innermost_open(self.body)
+            try:
+                step = as_step(self.context.run(inner.throw, GeneratorExit()))
+            except (StopIteration, GeneratorExit):
+                pass
+            except (Exception, RunCancelled):  # noqa: BLE001  (cleanup code of a flow may raise anything)
+                _log.warning("cleanup code of a flow raised while the run paused", exc_info=True)
+            else:
+                asked += 1
                 if step is not None:
                     step.asked = True
-            _log.warning("flow still asks for steps while it is discarded; left as it is")
-        except (StopIteration, GeneratorExit):
-            pass
-        except (Exception, RunCancelled):  # noqa: BLE001  (cleanup code of a flow may raise anything)
-            _log.warning("cleanup code of a flow raised while the run paused", exc_info=True)
+                continue
+            if inner is self.body:
+                return
+        _log.warning("flow still asks for steps while it is discarded; left as it is")
 
     def _over(self) -> bool:
         body = self.body
@@ -109,6 +115,22 @@ class Frame:
 
 def _is_foreign(module: str) -> bool:
     return module.partition(".")[0] in (*_LOOPS, "sequential")
+
+
+def _innermost_open(body: Body) -> Body:
+    """Return what *body* at last delegates to and is not over; *body* itself if nothing else.
+
+    Thrown into the outer one, GeneratorExit closes the inner ones, and closing one whose cleanup
+    asks for a step is a RuntimeError in the flow.
+    """
+    below = (
+        body.gi_yieldfrom if isinstance(body, GeneratorType) else getattr(body, "cr_await", None)
+    )
+    if isinstance(below, GeneratorType):
+        return body if below.gi_frame is None else _innermost_open(below)
+    if isinstance(below, CoroutineType):
+        return body if below.cr_frame is None else _innermost_open(below)
+    return body
 
 
 def _innermost(body: Any) -> tuple[str, int]:

@@ -35,6 +35,7 @@ from ._storage import Loaded
 from .errors import (
     LeaseLost,
     OutcomeUnknown,
+    RecordCorrupt,
     StorageError,
     StorageUnavailable,
     ToolNotFound,
@@ -199,8 +200,12 @@ def _carried(turn: Turn, *, warm: bool) -> Requests[Invoked]:
 
 def _check_complete(run: Run, player: Player) -> None:
     numbers = [record.number for record in player.ready]
-    if numbers != list(range(run.cursor)):
+    # Counted first: a damaged cursor may be larger than memory.
+    if len(numbers) != run.cursor or numbers != list(range(len(numbers))):
         message = f"{len(numbers)} of {run.cursor} step records are there"
+        raise Obstacle("corrupt", f"the history of run {run.run_id!r} is damaged: {message}")
+    if any(record.fence > run.fence for record in player.ready):
+        message = "a step was recorded under a claim that nobody had"
         raise Obstacle("corrupt", f"the history of run {run.run_id!r} is damaged: {message}")
 
 
@@ -228,10 +233,9 @@ def outcome_of(engine: Engine, run: Run) -> Requests[Outcome]:
     """Return what the record says, as the answer to whoever asked."""
     wake = run.wake if isinstance(run.wake, At) else None
     if run.status is Status.COMPLETED:
-        return Completed(run.run_id, (yield from _result(engine, run)))
+        return (yield from _completed(engine, run))
     if run.status is Status.FAILED:
-        assert run.error is not None
-        return Failed(run.run_id, run.error)
+        return _failed(engine, run)
     if run.status is Status.RUNNING:
         return Busy(run.run_id, wake)
     if run.status in _SAID_BY_STATUS:
@@ -249,9 +253,28 @@ def _paused(engine: Engine, run: Run, wake: At | None) -> Outcome:
     return Paused(run.run_id, position, wake, "not due")
 
 
+def _completed(engine: Engine, run: Run) -> Requests[Outcome]:
+    try:
+        return Completed(run.run_id, (yield from _result(engine, run)))
+    except ValuesError as error:
+        message = f"run {run.run_id!r} has completed, but its result is not readable here: {error}"
+        return Blocked(run.run_id, "unreadable", message)
+
+
+def _failed(engine: Engine, run: Run) -> Outcome:
+    if run.error is None:
+        raise RecordCorrupt(run.run_id, "it has failed and has no error")
+    try:
+        error = engine.payloads.open_error(run.error, run)
+    except ValuesError as unread:
+        error = run.error._replace(message=f"{run.error.message}: {unread}", data=None)
+    return Failed(run.run_id, error)
+
+
 def _result(engine: Engine, run: Run) -> Requests[object]:
     payload = run.result
-    assert payload is not None
+    if payload is None:
+        raise RecordCorrupt(run.run_id, "it is completed and has no result")
     if payload.ref is not None:
         payload = payload._replace(data=(yield Fetch(run.run_id, payload.ref)))
     value = _codec.decode(engine.payloads.unwrap(payload, result_place(run)))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, get_args
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
-from ._checking import Replayed, replay
+from ._checking import Replayed, hold_against, replay
 from ._clock import SYSTEM_CLOCK, Clock
 from ._config import load
 from ._drive import Driver, token
@@ -22,7 +23,7 @@ from ._model import Run, Status, StepRecord
 from ._outcomes import Outcome
 from ._outside import Outside
 from ._pause import PausePolicy
-from ._payload import Payloads
+from ._payload import Payloads, PlainPayloads
 from ._player import value_place
 from ._plugins import Plugins
 from ._protocol import Terms
@@ -33,7 +34,7 @@ from ._run_id import check_run_id
 from ._storage import Page, Probe, Query, Storage
 from ._targets import import_modules
 from ._transport import ResumeTransport
-from .errors import ConfigError, RunMissing
+from .errors import ConfigError, FlowNotFound, RunMissing, ValueCorrupt
 
 _RECORD_ONLY = 1 << 30
 """No generation has as many steps: asked for those after it, a storage reads the record alone."""
@@ -195,8 +196,13 @@ class Opened:
     ) -> Page:
         """Return one page of runs, newest first; give its ``next`` as *after* for the one after."""
         some = [status] if isinstance(status, str) else status
-        moment = None if since is None else since.timestamp()
-        statuses = tuple(Status(each) for each in some)
+        try:
+            moment = None if since is None else since.timestamp()
+            statuses = tuple(Status(each) for each in some)
+        except (ValueError, OverflowError, OSError) as error:
+            known = ", ".join(Status)
+            remedy = f"a status is one of {known}, and `since` a time that a clock can show"
+            raise ConfigError("find", f"{error!s:.100}", remedy) from None
         return self.storage.find(Query(flow, statuses, tags or {}, moment, None, after, limit))
 
     def outcome(self, run: Run) -> Outcome:
@@ -221,3 +227,45 @@ class Opened:
             FlowNotFound: Its flow is not registered here.
         """
         return replay(self.engine, self.storage, run_id)
+
+    def export(self, run_id: str) -> str:
+        """Return the history of the run as the text of a file, with all its values in plain JSON.
+
+        `replay_history` and `sequential.testing.verify_replay` hold code against such a file.
+
+        Raises:
+            RunMissing: There is no such run.
+            RunStatusWrong: It was purged.
+            StorageError: The history could not be read, or steps are missing.
+            ValuesError: A value cannot be opened here.
+        """
+        from . import _history
+
+        loaded = self.storage.load(check_run_id(run_id))
+        if loaded is None:
+            raise RunMissing(run_id)
+        history = _history.plain(self.engine, loaded, self._outside.data_of)
+        return _history.write(history).decode()
+
+    def replay_history(self, path: str | Path) -> Replayed:
+        """Hold today's code against the exported history at *path*, as `replay` does.
+
+        The storage of this application is not asked. A flow that is not registered here is a
+        disagreement too, with the reason ``flow-not-found``.
+
+        Raises:
+            HistoryUnreadable: The file holds none, or not a whole one.
+        """
+        from . import _history
+
+        deployment, run, steps = _history.read(Path(path))
+        engine = replace(self.engine, deployment=deployment, payloads=PlainPayloads())
+        try:
+            return hold_against(engine, run, steps, _nothing_kept)
+        except FlowNotFound as error:
+            reason = "flow-not-found"
+            return Replayed(run.run_id, run.flow, len(steps), False, reason, str(error))
+
+
+def _nothing_kept(run_id: str, digest: str) -> bytes:
+    raise ValueCorrupt(run_id, digest, "an exported history has no references")

@@ -6,7 +6,6 @@ when an answer is lost. Sending the resume message afterwards is the caller's.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 from . import _codec
@@ -54,7 +53,10 @@ class Outside:
         if stored.flow != run.flow:
             raise RunTaken(run.run_id, f"flow {stored.flow!r}")
         if stored.asked != run.asked:
-            raise RunTaken(run.run_id, "another input")
+            # The same input under another key has another digest.
+            data = self.data_of(run.input, input_place(run.run_id))
+            if not stored.asked or self._digest(data, stored.asked) != stored.asked:
+                raise RunTaken(run.run_id, "another input")
         return stored, stored.op_id == run.op_id
 
     def _created(self, run: Run, steps: Sequence[StepRecord]) -> Run:
@@ -74,8 +76,11 @@ class Outside:
 
     def input_payload(self, run_id: str, data: bytes) -> tuple[Payload, str]:
         """Return the stored form of an encoded input, and its digest."""
-        digest = hashlib.sha256(_codec.encode_canonical(_codec.decode(data))).hexdigest()
-        return self._kept(data, input_place(run_id), RECORD_LIMIT), digest
+        return self._kept(data, input_place(run_id), RECORD_LIMIT), self._digest(data)
+
+    def _digest(self, data: bytes, like: str = "") -> str:
+        canonical = _codec.encode_canonical(_codec.decode(data))
+        return self._engine.payloads.fingerprint(canonical, like)
 
     # -- telling -----------------------------------------------------------------------------
 
@@ -147,34 +152,47 @@ class Outside:
         kept = list(steps[:-1])
         copies = self._copies(source, run, kept)
         if isinstance(edit, tuple):
-            copies.append(self._edited(run, steps[-1], edit[0]))
+            copies.append(self._edited(source, run, steps[-1], edit[0]))
         stored, own = self.create(evolve(run, cursor=len(copies)), copies)
         if not own:
             raise RunTaken(run.run_id, "a history of its own")
         return stored
 
-    def _edited(self, run: Run, record: StepRecord, value: object) -> StepRecord:
+    def _edited(self, source: Run, run: Run, record: StepRecord, value: object) -> StepRecord:
         payload = self._kept(_codec.encode(value), value_place(run, record.position), INLINE_LIMIT)
         return record._replace(
             generation=run.generation, outcome=StepOutcome.VALUE, value=payload, fence=run.fence,
-            # A sealed input is bound to the run that it came from.
-            input=None if record.input is not None and record.input.codecs else record.input,
+            input=self._input_moved(source, run, record),
         )  # fmt: skip
 
     def _copies(self, source: Run, target: Run, steps: Sequence[StepRecord]) -> list[StepRecord]:
         """Return *steps* for another generation or run: sealed values are bound to their place."""
         return [
             record._replace(
-                generation=target.generation, value=self._moved(source, target, record), input=None
+                generation=target.generation,
+                # A fork counts its own claims.
+                fence=min(record.fence, target.fence),
+                value=self._moved(source, target, record),
+                input=self._input_moved(source, target, record),
             )
             if record.value.codecs or record.value.ref
-            else record._replace(generation=target.generation)
+            else record._replace(
+                generation=target.generation, fence=min(record.fence, target.fence)
+            )
             for record in steps
         ]
 
     def _moved(self, source: Run, target: Run, record: StepRecord) -> Payload:
         data = self.data_of(record.value, value_place(source, record.position))
         return self._kept(data, value_place(target, record.position), INLINE_LIMIT)
+
+    # A sealed input is bound to the run that it came from.
+    def _input_moved(self, source: Run, target: Run, record: StepRecord) -> Payload | None:
+        if record.input is None or not record.input.codecs:
+            return record.input
+        payloads, part = self._engine.payloads, f"{record.position}:input"
+        data = payloads.unwrap(record.input, Place(source.run_id, source.generation, part))
+        return payloads.wrap_part(data, target, part)
 
     # -- values ------------------------------------------------------------------------------
 

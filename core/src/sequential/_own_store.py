@@ -22,6 +22,9 @@ T = TypeVar("T")
 MISSING: Any = object()
 """Stands for a result that the store does not have; None is a result."""
 
+MOST_STEPS = 50_000
+"""Steps of one run: the state of a store holds them all."""
+
 _NONE = {"$": "none", "v": None}
 """What is saved for None: a store that has nothing under a key may say None too."""
 
@@ -133,11 +136,13 @@ def _number(run_id: str, step: Any) -> int:
     # DynamoDB answers with Decimals, JavaScript wrote floats.
     try:
         number = int(step)
-        if number == step and number >= 0:
+        if number == step and 0 <= number <= MOST_STEPS:
             return number
     except (TypeError, ValueError, OverflowError):
         pass
-    raise RecordCorrupt(run_id, f"its step is {step!r:.80}; it must be a whole number from 0")
+    raise RecordCorrupt(
+        run_id, f"its step is {step!r:.80}; it must be a whole number from 0 to {MOST_STEPS}"
+    )
 
 
 def _json(run_id: str, what: str, stored: object) -> bytes:

@@ -7,10 +7,12 @@ here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from ._model import Payload, Run
+from . import _codec
+from ._model import ErrorValue, Payload, Run
 from .errors import ConfigError, NotDecodable
 
 INLINE_LIMIT = 64 * 1024
@@ -56,17 +58,49 @@ class PayloadCodec(Protocol):
         """
 
 
+@runtime_checkable
+class KeyedCodec(PayloadCodec, Protocol):
+    """A codec with keys, which therefore makes the digests of inputs too.
+
+    A digest without a key tells whoever reads the storage which of his guesses is right.
+    """
+
+    def fingerprint(self, data: bytes, like: str) -> str:
+        """Return a keyed digest of *data* that names its key.
+
+        Made as *like* was, an earlier answer, so that both can be compared after a key was
+        changed; with the key that seals if *like* is empty.
+
+        Raises:
+            NotDecodable: The key of *like* is not here.
+        """
+
+
+_REQUIRED = "required"
+
+
 class Payloads:
-    """The codecs of one application, in the order in which they are applied."""
+    """The codecs of one application, in the order in which they are applied.
+
+    Args:
+        known: All codecs of this process.
+        order: Ids of those that stored values go through from now on; ``seal:required`` also
+            refuses to read a value that did not go through `seal`.
+    """
 
     def __init__(self, known: Sequence[PayloadCodec] = (), order: Sequence[str] = ()) -> None:
         self._known = {codec.id: codec for codec in known}
-        for name in order:
+        wanted = [entry.partition(":") for entry in order]
+        for name, colon, word in wanted:
             if name not in self._known:
                 have = ", ".join(sorted(self._known)) or "none"
                 raise ConfigError("payload", name, f"installed payload codecs: {have}")
-        self._order = tuple(self._known[name] for name in order)
-        self._ids = tuple(order)
+            if colon and word != _REQUIRED:
+                raise ConfigError("payload", f"{name}:{word}", f"write {name} or {name}:required")
+        self._ids = tuple(name for name, _, _ in wanted)
+        self._required = tuple(name for name, _, word in wanted if word)
+        self._order = tuple(self._known[name] for name in self._ids)
+        self._keyed = next((c for c in reversed(self._order) if isinstance(c, KeyedCodec)), None)
         if order:
             # A key or a package that is missing is found now, not after a tool has run.
             self.unwrap(self.wrap(b"null", _TRIAL), _TRIAL)
@@ -75,6 +109,33 @@ class Payloads:
     def applied(self) -> bool:
         """Whether values stored from now on go through a codec."""
         return bool(self._order)
+
+    @property
+    def sealing(self) -> bool:
+        """Whether values stored from now on must not be readable without a key."""
+        return self._keyed is not None
+
+    @property
+    def strict(self) -> bool:
+        """Whether values that are stored without a codec must not be read."""
+        return bool(self._required)
+
+    def fingerprint(self, data: bytes, like: str = "") -> str:
+        """Return the digest of an encoded input, made as *like* was, another one, if it is given.
+
+        Raises:
+            NotDecodable: What *like* was made with is not here.
+        """
+        codec, made = self._keyed, ""
+        if like:
+            name, colon, made = like.partition(":")
+            known = self._known.get(name) if colon else None
+            codec = known if isinstance(known, KeyedCodec) else None
+            if colon and codec is None:
+                raise _not_installed(name)
+        if codec is None:
+            return hashlib.sha256(data).hexdigest()
+        return f"{codec.id}:{codec.fingerprint(data, made)}"
 
     def wrap(self, data: bytes, place: Place) -> Payload:
         """Return the payload of *data*, still whole: large ones are cut out by `is_large`."""
@@ -93,13 +154,59 @@ class Payloads:
         """Return the encoded value of *payload*, whose bytes are at hand.
 
         Raises:
-            NotDecodable: A codec is not installed, or refuses the bytes.
+            NotDecodable: A codec is not installed, or refuses the bytes; or the value did not go
+                through one that is required.
         """
         data = payload.data
+        for name in self._required:
+            if name not in payload.codecs:
+                raise NotDecodable(
+                    f"{place.part[:80]!r} of run {place.run_id!r} is stored without payload codec"
+                    f" {name!r}, and `payload` says {name}:required; if it was stored before"
+                    f" {name} was, write {name} until it is purged, else somebody put it there"
+                )
         for name in reversed(payload.codecs):
             codec = self._known.get(name)
             if codec is None:
-                reason = f"it went through payload codec {name!r}, which is not installed"
-                raise NotDecodable(reason)
+                raise _not_installed(name)
             data = codec.decode(data, place)
         return data
+
+    def seal_error(self, error: ErrorValue, run: Run) -> ErrorValue:
+        """Return *error*, which *run* failed with, as it is stored: its words sealed if values are.
+
+        What its class is called stays readable, for those who look after runs.
+        """
+        if self._keyed is None:
+            return error
+        data = None if error.data is None else _codec.decode(error.data.data)
+        parts = _codec.encode({"message": error.message, "data": data})
+        return error._replace(message="(sealed)", data=self.wrap_part(parts, run, "error"))
+
+    def open_error(self, error: ErrorValue, run: Run) -> ErrorValue:
+        """Return what `seal_error` was given; an error that was never sealed comes as it is.
+
+        Raises:
+            NotDecodable: It cannot be opened here.
+        """
+        if error.data is None or not error.data.codecs:
+            return error
+        place = Place(run.run_id, run.generation, "error")
+        parts = _codec.decode(self.unwrap(error.data, place))
+        data = None if parts["data"] is None else Payload(_codec.encode(parts["data"]))
+        return error._replace(message=parts["message"], data=data)
+
+
+class PlainPayloads(Payloads):
+    """For values that were taken out of their codecs: digests made with a key are not compared."""
+
+    def fingerprint(self, data: bytes, like: str = "") -> str:
+        """Return the digest of *data*, or *like* where a key would be needed for it."""
+        return like if ":" in like else super().fingerprint(data, like)
+
+
+def _not_installed(name: str) -> NotDecodable:
+    return NotDecodable(
+        f"it went through payload codec {name!r}, which is not installed; install the package that"
+        " brings it, or pass the codec under `plugins`"
+    )

@@ -7,7 +7,6 @@ of requests only because a large value may have to be fetched.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ class Player:
             self._match(run, record)
             self.ready.popleft()
             data = record.value.data
-            if record.value.ref is not None or record.value.codecs:
+            if record.value.ref is not None or record.value.codecs or self.engine.payloads.strict:
                 place = value_place(run, record.position)
                 data = yield from self._unwrapped(record.value, place)
             over = self._feed(run, record, data)
@@ -174,7 +173,9 @@ class Player:
         if record is not None and record.input is not None and record.input.data == data:
             # The same bytes have the same digest; hashing them again is half of a replay.
             return Asked(position, StepKind.TOOL, tool, record.fingerprint, data)
-        return Asked(position, StepKind.TOOL, tool, hashlib.sha256(data).hexdigest(), data)
+        like = "" if record is None else record.fingerprint
+        digest = engine.payloads.fingerprint(data, like)
+        return Asked(position, StepKind.TOOL, tool, digest, data)
 
     def _match(self, run: Run, record: StepRecord) -> None:
         if isinstance(self.step, ContinueStep) or not agrees(record, self.asked, self.engine.check):

@@ -195,5 +195,6 @@ class Plugins:
                 return f"plugin {plugin.name} is installed but broken: {plugin.error}"
         package = _BROUGHT_BY.get(scheme)
         if package is None:
-            return f"write the {noun} as a URL with one of these schemes"
+            way = f"write the {noun} as a URL with one of these schemes"
+            return f"install the plugin that brings it, or {way}" if scheme else way
         return f"it needs: pip install {package}"

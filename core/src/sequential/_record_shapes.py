@@ -6,6 +6,7 @@ count, a lost or an unknown field does not fit, and msgspec's sentence says whic
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import msgspec
@@ -50,7 +51,7 @@ STEP_COLUMNS = (
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Time = Annotated[float, msgspec.Meta(ge=0)]
+_Time = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]  # no infinity
 # [value] when the payload is plain JSON, [null, header] when it is not: no value, whatever it
 # holds, can be taken for a header.
 Packed = Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=2)]

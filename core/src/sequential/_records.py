@@ -36,9 +36,9 @@ from ._record_shapes import (
     StepRow,
     VersionShape,
 )
-from .errors import RecordCorrupt
+from .errors import NotEncodable, RecordCorrupt
 
-_encode = msgspec.json.Encoder().encode
+_write = msgspec.json.Encoder().encode
 _decode_state = msgspec.json.Decoder(StateShape).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str]).decode
 _BYTES = (bytes,)  # told so, convert does not take a text for bytes in base64
@@ -46,6 +46,15 @@ _decode_version = msgspec.json.Decoder(VersionShape).decode
 # msgspec looks into a class at its first use, and two threads that do so at once crash the
 # interpreter: these are used here, while the import lock is held.
 msgspec.json.Decoder(tuple[RunRow, StepRow])
+
+
+def _encode(value: object) -> bytes:
+    try:
+        return _write(value)
+    except UnicodeEncodeError as error:
+        # The name of a signal or a tag, say. Values were looked at by the codec.
+        text = f"{error.object[:40]!a} has half of a surrogate pair; send whole characters"
+        raise NotEncodable("a name of the run", "str", text) from None
 
 
 # -- runs

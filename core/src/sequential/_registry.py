@@ -13,9 +13,10 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, get_arg
 from ._calls import ToolContext
 from ._clock import seconds_of
 from ._flow import Flow
+from ._json import is_unicode
 from ._steps import Errors
 from ._tools import ONE_ATTEMPT, Mode, RetryPolicy, Tool, ToolOptions
-from .errors import NameTaken
+from .errors import NameTaken, NotEncodable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +37,7 @@ class Registry:
         Raises:
             NameTaken: Another function has the name.
         """
+        _refuse_unwritable("flow", added.name)
         _refuse_other("flow", added.name, self.flows.get(added.name), added)
         self.flows[added.name] = added
 
@@ -46,6 +48,7 @@ class Registry:
             NameTaken: Another function has the category and name.
         """
         key = (added.category, added.name)
+        _refuse_unwritable("tool", f"{added.category}.{added.name}")
         _refuse_other("tool", f"{added.category}.{added.name}", self.tools.get(key), added)
         self.tools[key] = added
 
@@ -61,6 +64,13 @@ REGISTRY = Registry()
 class _Registered(Protocol):
     @property
     def function(self) -> Callable[..., Any]: ...
+
+
+def _refuse_unwritable(kind: str, name: str) -> None:
+    # It stands in records and messages, which are UTF-8.
+    if not is_unicode(name):
+        reason = f"{name!a:.80} has half of a surrogate pair; use whole characters"
+        raise NotEncodable(f"the name of a {kind}", "str", reason)
 
 
 def _refuse_other(kind: str, name: str, first: _Registered | None, second: _Registered) -> None:

@@ -69,7 +69,7 @@ def without_input(asked: Asked | None) -> Asked | None:
 
 
 def _digest(fingerprint: str) -> bytes:
-    return f"(input not shown, sha256 {fingerprint[:8]}…)".encode()
+    return f"(input not shown, digest {fingerprint.rpartition(':')[2][:8]}…)".encode()
 
 
 def diff(position: str, recorded: str, asked: str) -> str:

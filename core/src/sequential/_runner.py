@@ -94,8 +94,10 @@ class Turn:
         asked, check = self.player.asked, self.holding.engine.check
         was = found.name if found.kind is StepKind.SIGNAL else found.tool
         same = found.kind is asked.kind and (check == "off" or was == asked.tool)
-        if check == "inputs" and asked.kind is StepKind.TOOL:
-            same = same and found.fingerprint in ("", asked.fingerprint)
+        if check == "inputs" and asked.kind is StepKind.TOOL and found.fingerprint:
+            payloads = self.holding.engine.payloads
+            digest = payloads.fingerprint(asked.input or b"", found.fingerprint)
+            same = same and found.fingerprint == digest
         if not same or isinstance(self.player.step, ContinueStep):
             self._refuse(asked.position, found, asked)
 
@@ -280,7 +282,8 @@ class Turn:
                 error = refused
         if isinstance(error, RunCancelled):
             return Status.CANCELLED, None, None
-        return Status.FAILED, None, error_value(error)._replace(position=over.position)
+        failure, holding = error_value(error)._replace(position=over.position), self.holding
+        return Status.FAILED, None, holding.engine.payloads.seal_error(failure, holding.run)
 
     def _stored(self, data: bytes, place: Place, limit: int) -> Requests[Payload]:
         payload = self.holding.engine.payloads.wrap(data, place)

@@ -2,7 +2,8 @@
 
 Knows keys, the form of a sealed value and nothing of what is in it. A sealed value is: the byte 1,
 the length of the key's id, the id, a nonce of 12 bytes, the ciphertext with its tag of 16 bytes.
-What comes before the nonce, and the place, are authenticated with it.
+What comes before the nonce, and the place, are authenticated with it. A fingerprint is the key's
+id, a colon, and an HMAC-SHA256 in hex by a key that is derived from that one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import binascii
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ._payload import PayloadCodec, Place
 from .errors import ConfigError, NotDecodable
@@ -34,6 +35,15 @@ _MAKE = (
 # What stands for a key, or for what may be one, wherever a setting is shown.
 _MASK = "…"
 
+_FINGERPRINTS = b"sequential: fingerprints"
+
+
+class _Key(NamedTuple):
+    """What was made of a key, and not the key: nothing that is printed here could show one."""
+
+    cipher: Any
+    digest: Any
+
 
 class Seal:
     """Seals values with AES-256-GCM; needs ``sequential-core[seal]``.
@@ -53,13 +63,12 @@ class Seal:
     id = "seal"
 
     def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
-        # The ciphers, not the keys: nothing that is printed here could show one.
-        self._ciphers = None if keys is None else _ciphers(keys, "Seal keys")
+        self._keys = None if keys is None else _made(keys, "Seal keys")
 
     def __repr__(self) -> str:
-        if self._ciphers is None:
+        if self._keys is None:
             return f"Seal(keys of {VARIABLE})"
-        return f"Seal(keys {', '.join(self._ciphers)})"
+        return f"Seal(keys {', '.join(self._keys)})"
 
     @hookimpl
     def sequential_payload_codecs(self) -> Sequence[PayloadCodec]:
@@ -72,10 +81,10 @@ class Seal:
         Raises:
             ConfigError: There is no key that can be used.
         """
-        key_id, cipher = next(iter(self._opened().items()))
+        key_id, key = next(iter(self._opened().items()))
         header = _header(key_id)
         nonce = os.urandom(_NONCE_BYTES)
-        sealed: bytes = cipher.encrypt(nonce, data, header + _place(place))
+        sealed: bytes = key.cipher.encrypt(nonce, data, header + _place(place))
         return header + nonce + sealed
 
     def decode(self, data: bytes, place: Place) -> bytes:
@@ -86,7 +95,7 @@ class Seal:
                 here.
         """
         key_id, header = _read_header(data)
-        cipher = self._cipher(key_id)
+        cipher = self._key(key_id).cipher
         from cryptography.exceptions import InvalidTag
 
         nonce, sealed = data[len(header) :][:_NONCE_BYTES], data[len(header) + _NONCE_BYTES :]
@@ -101,23 +110,35 @@ class Seal:
             raise NotDecodable(reason) from None
         return opened
 
-    def _cipher(self, key_id: str) -> Any:
+    def fingerprint(self, data: bytes, like: str) -> str:
+        """Return the keyed digest of *data*, by the key of *like*, or by the first if it is empty.
+
+        Raises:
+            ConfigError: There is no key that can be used.
+            NotDecodable: The key of *like* is not here.
+        """
+        key_id = like.partition(":")[0] if like else next(iter(self._opened()))
+        digest = self._key(key_id).digest.copy()
+        digest.update(data)
+        return f"{key_id}:{digest.hexdigest()}"
+
+    def _key(self, key_id: str) -> _Key:
         try:
-            ciphers = self._opened()
+            keys = self._opened()
         except ConfigError as error:
             # The run waits for the keys, like one whose codec is not installed.
             raise NotDecodable(f"seal: {error}") from None
-        if key_id not in ciphers:
+        if key_id not in keys:
             raise NotDecodable(
-                f"seal: it was sealed with key {key_id!r}, which is not among the keys here"
-                f" ({', '.join(ciphers)}); add it after the first"
+                f"seal: it was sealed with key {key_id[:32]!r}, which is not among the keys here"
+                f" ({', '.join(keys)}); add it after the first"
             )
-        return ciphers[key_id]
+        return keys[key_id]
 
-    def _opened(self) -> Mapping[str, Any]:
-        if self._ciphers is None:
-            self._ciphers = _ciphers(_read_keys(os.environ.get(VARIABLE, "")), VARIABLE)
-        return self._ciphers
+    def _opened(self) -> Mapping[str, _Key]:
+        if self._keys is None:
+            self._keys = _made(_read_keys(os.environ.get(VARIABLE, "")), VARIABLE)
+        return self._keys
 
 
 # -- keys
@@ -144,7 +165,7 @@ def _unfit(remedy: str) -> ConfigError:
     return ConfigError(VARIABLE, _MASK, remedy)
 
 
-def _ciphers(keys: Mapping[Any, Any], setting: str) -> Mapping[str, Any]:
+def _made(keys: Mapping[Any, Any], setting: str) -> Mapping[str, _Key]:
     if not keys:
         raise ConfigError(setting, "", f"there is no key to seal with; {_MAKE}")
     for number, (key_id, key) in enumerate(keys.items(), 1):
@@ -161,7 +182,14 @@ def _ciphers(keys: Mapping[Any, Any], setting: str) -> Mapping[str, Any]:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError:
         raise ConfigError("payload", Seal.id, _INSTALL) from None
-    return {key_id: AESGCM(key) for key_id, key in keys.items()}
+    import hmac
+
+    # A key of its own for each use: what is told of one tells nothing of the other.
+    derived = {key_id: hmac.digest(key, _FINGERPRINTS, "sha256") for key_id, key in keys.items()}
+    return {
+        key_id: _Key(AESGCM(key), hmac.new(derived[key_id], digestmod="sha256"))
+        for key_id, key in keys.items()
+    }
 
 
 # -- the form of a sealed value

@@ -75,7 +75,11 @@ def load_module(place: str, directory: Path) -> ModuleType:
 
 
 def _load_file(place: str, path: Path) -> ModuleType:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise FlowUnreadable(place, str(error)[:200]) from error
+    if not there:
         raise FlowUnreadable(place, f"there is no file {path}")
     path = path.resolve()
     name = _module_name(path)

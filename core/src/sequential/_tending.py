@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 
 from ._events import RunEnded
+from ._json import is_unicode
 from ._model import At, Run, Status
 from ._opened import Opened
 from ._player import input_place
@@ -43,12 +44,13 @@ class Tended(Opened):
             RunStatusWrong: It has ended.
             NotEncodable: The value cannot be stored.
         """
-        if not name or name.startswith("$"):
-            msg = f"{name!r} cannot be the name of a signal; use a word that does not start with $"
-            raise ValueError(msg)
-        if signal_id is not None and not (0 < len(signal_id) <= 256 and signal_id[0] != "$"):
-            msg = f"{signal_id[:80]!r} cannot be a signal id; use 1 to 256 characters, not $ first"
-            raise ValueError(msg)
+        for noun, word in (("the name of a signal", name), ("a signal id", signal_id)):
+            if not _is_word(word) and (word is not None or noun == "the name of a signal"):
+                msg = (
+                    f"{word!r:.80} cannot be {noun}; use text of 1 to 256 characters"
+                    " that does not start with $"
+                )
+                raise ValueError(msg)
         accepted = self._outside.send(
             check_run_id(run_id), signal_id or uuid.uuid4().hex, name, value
         )
@@ -145,3 +147,8 @@ class Tended(Opened):
         """Send a resume message if *run* is due; the sweeper finds it where that fails."""
         if run.status is Status.PAUSED and isinstance(run.wake, At):
             self.driver.send(run.run_id, run.wake.time - self.driver.time.now())
+
+
+def _is_word(word: object) -> bool:
+    """Tell whether *word* can name a signal: what starts with $ is the engine's."""
+    return isinstance(word, str) and 0 < len(word) <= 256 and word[0] != "$" and is_unicode(word)

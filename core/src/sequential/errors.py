@@ -17,7 +17,8 @@ message names is an attribute. This module knows nothing else of the package.
     │   ├── NotDecodable
     │   ├── ValueMismatch
     │   ├── AmbiguousUnion
-    │   └── ValueCorrupt
+    │   ├── ValueCorrupt
+    │   └── HistoryUnreadable
     ├── StepError                  raised inside a flow; flows may catch it
     │   ├── ToolError
     │   └── SignalTimedOut
@@ -443,6 +444,18 @@ class RecordCorrupt(StorageError):
         self.run_id = run_id
         self.reason = reason
         super().__init__(f"the record of run {run_id!r} is damaged: {reason}")
+
+
+class HistoryUnreadable(ValuesError):
+    """A file is no exported history, or not a whole one."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source = source
+        self.reason = reason
+        super().__init__(
+            f"{source} cannot be read as an exported history: {reason};"
+            " write it anew with `sequential export RUN_ID`"
+        )
 
 
 class TransportError(SequentialError):

@@ -17,9 +17,21 @@ from ._records import (
 )
 from ._storage import STALE, Loaded, Page, Probe, Query, Stale, Storage
 from ._storage_probe import try_contract
-from ._storage_rules import StorageTime, as_created, is_same, resolve_wake, tombstone
+from ._storage_rules import (
+    MAX_PAGE,
+    StorageTime,
+    as_created,
+    check_limit,
+    is_same,
+    page_token,
+    read_page_token,
+    refuse_repeat,
+    resolve_wake,
+    tombstone,
+)
 
 __all__ = [
+    "MAX_PAGE",
     "RUN_COLUMNS",
     "STALE",
     "STEP_COLUMNS",
@@ -41,13 +53,17 @@ __all__ = [
     "StorageTime",
     "Wake",
     "as_created",
-    "is_same",
+    "check_limit",
     "evolve",
+    "is_same",
     "pack_payload",
     "pack_run",
     "pack_state",
     "pack_step",
     "pack_tags",
+    "page_token",
+    "read_page_token",
+    "refuse_repeat",
     "resolve_wake",
     "tombstone",
     "try_contract",

@@ -7,11 +7,14 @@ Time is the host's, raised to what the file has told before. Knows nothing of wh
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .._clock import Clock
-from .._model import At, Run, Status, StepRecord, evolve
+from .._model import At, Payload, Run, Status, StepRecord, evolve
+from .._record_shapes import RUN_COLUMNS
 from .._records import (
     pack_run,
     pack_state,
@@ -34,11 +37,15 @@ from .._storage_rules import (
     resolve_wake,
     tombstone,
 )
-from ..errors import ValueCorrupt
+from ..errors import RecordCorrupt, ValueCorrupt
 from . import queries as sql
 from .connection import Connections
 from .schema import MIGRATIONS, prepare
 from .url import SqliteSettings, read_sqlite_url
+
+_log = logging.getLogger("sequential")
+
+_MOST = sys.float_info.max
 
 _MARK_EVERY = 1.0
 """Seconds that the time may go on before it is written down again."""
@@ -139,8 +146,8 @@ class SqliteStorage:
         statement, values = sql.find_query(query, begin, limit + 1)
         with self._connections.reading() as connection:
             rows = connection.execute(statement, values).fetchall()
-        runs = [unpack_run(row) for row in rows[:limit]]
-        return Page(runs, page_token(runs[-1]) if len(rows) > limit else None)
+        runs = [run for row in rows[:limit] if (run := _readable(row)) is not None]
+        return Page(runs, page_token(_last(rows[limit - 1])) if len(rows) > limit else None)
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
@@ -215,6 +222,24 @@ def open_sqlite(url: str, clock: Clock) -> SqliteStorage:
         StorageError: The file cannot be opened or is not ours.
     """
     return SqliteStorage(read_sqlite_url(url), clock)
+
+
+def _readable(row: Sequence[object]) -> Run | None:
+    """Return the run of *row*; None, said in the log, if it is damaged: others must be found."""
+    try:
+        return unpack_run(row)
+    except RecordCorrupt as error:
+        _log.warning("left out of what is found: %s", error)
+        return None
+
+
+def _last(row: Sequence[object]) -> Run:
+    """Return where a page ended, of a run that may be damaged."""
+    found = dict(zip(RUN_COLUMNS, row, strict=True))
+    created = found["created"]
+    # What is no number stands before all numbers, as infinity does: the next page begins with them.
+    time = created if isinstance(created, float) else _MOST
+    return Run(str(found["run_id"]), "", Payload(b""), created=max(-_MOST, min(_MOST, time)))
 
 
 _Guard = tuple[str, int, str]

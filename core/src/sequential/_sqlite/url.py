@@ -47,6 +47,11 @@ def read_sqlite_url(url: str) -> SqliteSettings:
         )
     if "\0" in path:
         raise ConfigError("storage", url, "a path cannot have a NUL character")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        # An argument of a command line that is not UTF-8 arrives as halves of surrogate pairs.
+        raise ConfigError("storage", url, "name a file whose path is UTF-8") from None
     return _with_options(path, dict(parse_qsl(query, keep_blank_values=True)))
 
 

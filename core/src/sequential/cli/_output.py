@@ -32,6 +32,9 @@ STYLES = {
 }
 """How words are coloured on a terminal."""
 
+LONGEST = 1_400
+"""Characters of an error's line; it may quote a value of any length."""
+
 # Controls, and the marks that turn the direction of text.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -44,8 +47,11 @@ def shown(text: str) -> str:
 
 
 def one_line(error: object) -> str:
-    """Return the message of *error* in one line, without secrets of URLs."""
-    return shown(shown_text(" ".join(str(error).split())))
+    """Return the message of *error* in one line, without secrets of URLs, cut where it is long."""
+    # Cut first as well: looking for URLs in a megabyte of text would take minutes. A secret that
+    # this cuts in two stands far behind what is printed.
+    text = shown(shown_text(" ".join(str(error).split())[: 2 * LONGEST]))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 class Output:

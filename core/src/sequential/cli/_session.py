@@ -60,10 +60,10 @@ class Session:
             yield app
 
     @contextmanager
-    def app_with_flows(self, more: Iterable[str] = ()) -> Iterator[Sequential]:
+    def app_with_flows(self, more: Iterable[str] = (), **changed: Any) -> Iterator[Sequential]:
         """The same, with the configured modules and *more* imported."""
         import_modules([*self.settings.modules, *more], self.directory)
-        with self.app() as app:
+        with self.app(**changed) as app:
             yield app
 
     def flow(self, app: Sequential, target: str) -> Flow[..., Any]:

@@ -84,7 +84,12 @@ def moment(seconds: float | None) -> str:
     """Return seconds since the epoch as a time in UTC; nothing for None."""
     if seconds is None:
         return ""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds").replace("+00:00", "Z")
+    try:
+        found = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        # A sleep of a million years, or a damaged record: no reason to show no run at all.
+        return f"@{seconds:g}"
+    return found.isoformat(" ", "seconds").replace("+00:00", "Z")
 
 
 def lasting(seconds: float) -> str:

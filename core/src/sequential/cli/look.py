@@ -1,21 +1,21 @@
-"""``list``, ``show`` and ``replay``: look at runs and change nothing."""
+"""``list`` and ``show``: look at runs and change nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from .._app import Sequential
-from .._checking import Replayed
 from .._model import Run, Status
+from .._outcomes import Blocked, Failed
 from .._run_id import check_run_id
 from .._storage import Loaded
 from ..errors import RunMissing, SequentialError
-from ._options import load_option, tag, with_session
 from ._options import moment as as_moment
+from ._options import tag, with_session
 from ._session import Session
 from ._views import (
     RUN_COLUMNS,
@@ -43,19 +43,33 @@ _SHOWN = {
 _WORDS = [*(str(status) for status in Status), *_SHOWN]
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def filters(command: F) -> F:
+    """Add the options that choose runs: by flow, status, tags and time."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True),
+        click.option(
+            "--since", type=as_moment, metavar="MOMENT",
+            help="Created since, such as 2h or 2026-01-31.",
+        ),
+        click.option(
+            "--tag", "tags", type=tag, metavar="KEY=VALUE", multiple=True,
+            help="Only runs with this tag.",
+        ),
+        click.option(
+            "--status", "statuses", multiple=True, type=click.Choice(_WORDS), metavar="STATUS",
+            help=f"Only these: {', '.join(_WORDS)}. Can be repeated.",
+        ),
+        click.option("--flow", metavar="NAME", help="Only runs of this flow."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @click.command("list")
-@click.option("--flow", metavar="NAME", help="Only runs of this flow.")
-@click.option(
-    "--status", "statuses", multiple=True, type=click.Choice(_WORDS), metavar="STATUS",
-    help=f"Only these: {', '.join(_WORDS)}. Can be repeated.",
-)  # fmt: skip
-@click.option(
-    "--tag", "tags", type=tag, metavar="KEY=VALUE", multiple=True, help="Only runs with this tag."
-)
-@click.option(
-    "--since", type=as_moment, metavar="MOMENT", help="Created since, such as 2h or 2026-01-31."
-)
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@filters
 @click.option("--after", metavar="TOKEN", help="Where the page before ended.")
 @with_session
 def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
@@ -68,7 +82,7 @@ def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
     after: str | None,
 ) -> None:
     """List runs, newest first. With --json, one run a line."""
-    stored = sorted({_SHOWN.get(each, each) for each in statuses})
+    stored = stored_statuses(statuses)
     with session.app() as app:
         now = app.driver.time.now()
         runs: Sequence[Run] = ()
@@ -76,7 +90,7 @@ def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
             page = app.find(
                 flow=flow, status=stored, tags=dict(tags), since=since, after=after, limit=limit
             )
-            runs, after = [run for run in page.runs if _wanted(run, now, statuses)], page.next
+            runs, after = [run for run in page.runs if is_wanted(run, now, statuses)], page.next
             if runs or after is None:
                 break
     _print_runs(session, runs, now)
@@ -84,7 +98,13 @@ def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
         click.echo(f"more: --after {after}", err=True)
 
 
-def _wanted(run: Run, now: float, statuses: Sequence[str]) -> bool:
+def stored_statuses(words: Sequence[str]) -> list[str]:
+    """Return the stored statuses that runs shown as any of *words* have."""
+    return sorted({_SHOWN.get(each, each) for each in words})
+
+
+def is_wanted(run: Run, now: float, statuses: Sequence[str]) -> bool:
+    """Tell whether *run* is stored or shown as one of *statuses*, or all are wanted."""
     return not statuses or str(run.status) in statuses or word(run, now) in statuses
 
 
@@ -138,9 +158,19 @@ def _result(app: Sequential, run: Run) -> Any:
     if run.status is not Status.COMPLETED:
         return None
     try:
-        return plain(getattr(app.outcome(run), "result", None))
+        outcome = app.outcome(run)
     except SequentialError as error:
         return {"unreadable": str(error)}
+    if isinstance(outcome, Blocked):
+        return {"unreadable": outcome.message}
+    return plain(getattr(outcome, "result", None))
+
+
+def _error(app: Sequential, run: Run) -> str:
+    outcome = app.outcome(run)
+    if not isinstance(outcome, Failed):
+        return ""
+    return f"{outcome.error.type}: {outcome.error.message}"
 
 
 def _print_run(session: Session, app: Sequential, loaded: Loaded) -> None:
@@ -177,59 +207,6 @@ def _header(app: Sequential, loaded: Loaded) -> dict[str, str]:
         "input": preview(input_value(app, run), 2000),
         "tags": ", ".join(f"{key}={value}" for key, value in run.tags.items()),
         "result": preview(_result(app, run), 2000) if run.result is not None else "",
-        "error": "" if run.error is None else f"{run.error.type}: {run.error.message}",
+        "error": _error(app, run) if run.status is Status.FAILED else "",
         "attention": "" if attention is None else f"{attention.reason}: {attention.message}",
-    }
-
-
-@click.command("replay")
-@click.argument("run_ids", nargs=-1, metavar="[RUN_ID]...")
-@load_option
-@click.option("--flow", metavar="NAME", help="All runs of this flow.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True)
-@with_session
-def replay_command(
-    session: Session, run_ids: tuple[str, ...], load: tuple[str, ...], flow: str | None, limit: int
-) -> int:
-    """Check today's code against stored histories. Runs no tool and writes nothing.
-
-    Without RUN_ID all runs whose flow is known here are checked, newest first. Exit code 3 if
-    one of them would be blocked, or would end otherwise.
-    """
-    with session.app_with_flows(load) as app:
-        chosen = run_ids or _ids(app, flow, limit)
-        found = [app.replay(run_id) for run_id in chosen]
-    other = [each for each in found if not each.agrees]
-    if session.json:
-        for each in found:
-            session.output.document(_replayed(each))
-    else:
-        for each in other:
-            session.output.text(f"{each.run_id}: {each.message}")
-            session.output.block(each.diff)
-        session.output.text(f"{len(found) - len(other)} of {len(found)} histories agree")
-    return 3 if other else 0
-
-
-def _ids(app: Sequential, flow: str | None, limit: int) -> Iterator[str]:
-    after, left = None, limit
-    while True:
-        page = app.find(flow=flow, after=after, limit=min(left, 1000))
-        for run in page.runs:
-            if run.flow in app.registry.flows and run.status is not Status.PURGED:
-                yield run.run_id
-        after, left = page.next, left - len(page.runs)
-        if after is None or left <= 0:
-            return
-
-
-def _replayed(found: Replayed) -> dict[str, Any]:
-    return {
-        "run_id": found.run_id,
-        "flow": found.flow,
-        "steps": found.steps,
-        "agrees": found.agrees,
-        "reason": found.reason,
-        "message": found.message,
-        "diff": found.diff,
     }

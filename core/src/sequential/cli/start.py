@@ -15,6 +15,7 @@ from .._run_id import new_run_id
 from ..errors import RunBlocked, RunCancelled, RunFailed
 from ._fresh import FreshProcesses
 from ._options import duration, json_value, tag, with_session
+from ._output import one_line
 from ._progress import watched
 from ._session import Session
 from ._views import STEP_COLUMNS, outcome_data, outcome_text, step_rows, steps_data
@@ -140,5 +141,5 @@ def _print_end(session: Session, app: Sequential, run_id: str) -> int:
     if exit_code(outcome) == 0:
         session.output.text(outcome_text(outcome))
     else:
-        click.echo(f"run {run_id} {outcome_text(outcome)}".replace("\n", " "), err=True)
+        click.echo(one_line(f"run {run_id} {outcome_text(outcome)}"), err=True)
     return exit_code(outcome)

@@ -23,11 +23,12 @@ def signal_command(
 
     VALUE is JSON, @file.json, or - for stdin; null when it is left out.
     """
-    if not name or name.startswith("$"):
-        raise click.UsageError(f"{name!r} cannot be the name of a signal; use another word")
     given = None if value is None else value[0]
     with session.app() as app:
-        accepted = app.signal(run_id, name, given, signal_id=signal_id)
+        try:
+            accepted = app.signal(run_id, name, given, signal_id=signal_id)
+        except ValueError as error:  # a name or an id that a signal cannot have
+            raise click.UsageError(str(error)) from error
     done = "accepted" if accepted else "was accepted before; nothing changed"
     _print(session, run_id, accepted, f"signal {name!r} {done}")
 

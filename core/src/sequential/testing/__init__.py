@@ -11,11 +11,13 @@ from importlib import import_module
 from ._clock import FakeClock
 from ._crashes import Crash, Survived, crash_everywhere
 from ._fakes import Call
-from ._play import Played, PlayedStep, play, verify_replay
+from ._play import Played, PlayedStep, play
+from ._verify import histories, verify_replay
 
 __all__ = [
     "Call",
     "Crash",
+    "EngineContract",
     "FakeClock",
     "Played",
     "PlayedStep",
@@ -23,15 +25,27 @@ __all__ = [
     "Survived",
     "TransportContract",
     "crash_everywhere",
+    "histories",
     "play",
     "verify_replay",
 ]
 
 _NEEDS_PYTEST = {
+    "EngineContract": "_engine_contract",
     "StorageContract": "_storage_contract",
     "TransportContract": "_transport_contract",
 }
 _WITH_ASSERTIONS = (
+    "_engine_contract",
+    "_engine_journeys",
+    "_engine_row",
+    "_engine_rows_begin",
+    "_engine_rows_replay",
+    "_engine_rows_steps",
+    "_engine_rows_tending",
+    "_engine_rows_trouble",
+    "_engine_rows_zombies",
+    "_engine_scene",
     "_storage_contract",
     "_storage_finding",
     "_storage_keeping",

@@ -9,9 +9,9 @@ requests is the caller's.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from .._calling import RegisteredTools
 from .._calls import ToolCall
@@ -64,6 +64,7 @@ class Stage:
     Attributes:
         executions: Every execution of a tool, in order.
         sent: Ids in resume messages, in order.
+        on_send: Told the id and the delay of each resume message.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of a deployment, each with a default)
@@ -80,9 +81,10 @@ class Stage:
     ) -> None:
         self.clock = clock
         self.storage = storage
-        self.rng = random.Random(seed)  # noqa: S311  (a schedule, no secret)
+        self.rng = random.Random(seed)  # noqa: S311  (the same for the same seed)
         self.executions: list[Execution] = []
         self.sent: list[str] = []
+        self.on_send: Callable[[str, float], object] = lambda *_: None
         self.terms = terms or Terms()
         self.engine = Engine(
             registry,
@@ -125,9 +127,21 @@ class Stage:
         """Return how often *tool* was executed."""
         return sum(each.tool == tool for each in self.executions)
 
-    def process(self, storage: Storage | None = None) -> Process:
-        """Return a new process of this deployment, with a way to the storage of its own."""
-        return Process(self, storage or self.storage)
+    def send(self, run_id: str, delay: float) -> None:
+        """Take a resume message."""
+        self.sent.append(run_id)
+        self.on_send(run_id, delay)
+
+    def process(self, storage: Storage | None = None, registry: Registry | None = None) -> Process:
+        """Return a new process of this deployment, with a way to the storage of its own.
+
+        *registry* is its code, when that is another version than the stage's.
+        """
+        process = Process(self, storage or self.storage)
+        if registry is not None:
+            process.engine = replace(self.engine, registry=registry)
+            process.tools = RegisteredTools(registry)
+        return process
 
 
 class Time:
@@ -155,6 +169,8 @@ class Process:
     """One process: its warm frames, its idea of the time, its lease table.
 
     Attributes:
+        engine: What it carries out invocations with; its registry is its code.
+        tools: Where its tools are called.
         stopping: Whether it was asked to end.
         seconds: Budget of each invocation.
         keeps: Whether paused flows stay in memory.
@@ -163,6 +179,8 @@ class Process:
     def __init__(self, stage: Stage, storage: Storage) -> None:
         self.stage = stage
         self.storage = storage
+        self.engine = stage.engine
+        self.tools = stage.tools
         self.time = Time(stage.clock)
         self.leases = Leases(storage, stage.terms, stage.clock, stage.token)
         self.warm: dict[str, Turn] = {}
@@ -174,11 +192,13 @@ class Process:
         """Return a new invocation of the run that has asked for nothing yet."""
         world = SimulatedWorld(self)
         turn = self.warm.pop(run_id, None)
-        return Invocation(self, resume(self.stage.engine, world, run_id, turn), run_id)
+        return Invocation(self, resume(self.engine, world, run_id, turn), run_id)
 
     def begin(self, run: Run) -> Invocation:
         """Return the first invocation of *run*, which was created claimed."""
-        return Invocation(self, begin(self.stage.engine, SimulatedWorld(self), run), run.run_id)
+        if isinstance(run.wake, At):
+            self.time.is_now(run.wake.time - self.stage.terms.lease)
+        return Invocation(self, begin(self.engine, SimulatedWorld(self), run), run.run_id)
 
     def execute(self, run_id: str = "r") -> Outcome:
         """Make one whole invocation."""
@@ -236,15 +256,6 @@ class Invocation:
         self.over = False
         self._requests = requests
         self._performing: tuple[Lease, Performed] | None = None
-        self._answers: dict[type, Callable[[Any], Any]] = {
-            Commit: self._commit,
-            Load: self._load,
-            Send: lambda request: process.stage.sent.append(request.run_id),
-            Wait: lambda request: process.stage.clock.advance(request.seconds),
-            Store: lambda request: process.storage.put_value(request.run_id, request.data),
-            Fetch: lambda request: process.storage.get_value(request.run_id, request.digest),
-            Observe: lambda _: None,
-        }
 
     def advance(self) -> bool:
         """Answer the request and run to the next; return whether there is one."""
@@ -298,7 +309,7 @@ class Invocation:
                 self.process.leases.remove(lease)
                 answer: object = Performed(done.result, done.error, lease.run, lease.hold.lost)
             else:
-                answer = self._answers[type(request)](request)
+                answer = self._ANSWERS[type(request)](self, request)
         except Exception as raised:  # noqa: BLE001  (the runner decides what it means)
             error = raised
             self._go(lambda: self._requests.throw(error))
@@ -349,12 +360,15 @@ class Invocation:
         self.process.leases._table[id(lease)] = lease  # noqa: SLF001
         self._record(request.call)
         try:
-            result = self.process.stage.tools.sequential_call_tool(request.call)
+            result = self.process.tools.sequential_call_tool(request.call)
         except (MemoryError, KeyboardInterrupt, SystemExit):
             self.process.leases.remove(lease)
             raise
         except Exception as raised:  # noqa: BLE001  (a tool may raise anything; it is recorded)
             return lease, Performed(None, raised, request.run)
+        if result is None:
+            # There is no such tool here: nothing was executed.
+            self.process.stage.executions.pop()
         return lease, Performed(result, None, request.run)
 
     def _record(self, call: ToolCall) -> None:
@@ -371,3 +385,13 @@ class Invocation:
                 f"{call.category}.{call.name}",
             )
         )
+
+    _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
+        Commit: _commit,
+        Load: _load,
+        Send: lambda self, asked: self.process.stage.send(asked.run_id, asked.delay),
+        Wait: lambda self, asked: self.process.stage.clock.advance(asked.seconds),
+        Store: lambda self, asked: self.process.storage.put_value(asked.run_id, asked.data),
+        Fetch: lambda self, asked: self.process.storage.get_value(asked.run_id, asked.digest),
+        Observe: lambda *_: None,
+    }

@@ -97,6 +97,13 @@ def full_run(run_id: str = "full") -> Run:
     )
 
 
+def held(storage: Storage) -> Run:
+    """Return a run, just stored, that is claimed and whose lease is over."""
+    run = storage.create(make_run())
+    claimed = evolve(run, status=Status.RUNNING, fence=1, owner="me", wake=At(1.0), op_id="claim")
+    return applied(storage.commit(claimed, run))
+
+
 def make_step(number: int, generation: int = 0, **fields: Any) -> StepRecord:
     """Return the record of a tool call at the position of its number."""
     step = StepRecord(

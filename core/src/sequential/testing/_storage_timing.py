@@ -9,7 +9,7 @@ from __future__ import annotations
 from .._model import At, In, Status, evolve
 from .._storage import STALE, Storage
 from ._clock import FakeClock
-from ._storage_samples import applied, found, let_pass, make_run, told
+from ._storage_samples import applied, found, held, let_pass, make_run, told
 
 
 class Timing:
@@ -101,6 +101,13 @@ class Timing:
         assert list(storage.due(10, None, 30.0)) == ["r1"]
         storage.commit(run, run)
         assert list(storage.due(10, None, 30.0)) == ["r1"]
+
+    def test_a_commit_that_moves_no_wake_ends_the_hold(self, storage: Storage) -> None:
+        known = held(storage)
+        assert list(storage.due(1, None, 30.0)) == ["r1"]
+        assert list(storage.due(1, None, 30.0)) == []
+        applied(storage.commit(evolve(known, op_id="a"), known))
+        assert list(storage.due(1, None, 30.0)) == ["r1"]
 
     def test_runs_of_any_status_are_due_when_their_wake_has_passed(self, storage: Storage) -> None:
         for status in Status:

@@ -15,6 +15,7 @@ from ._storage_samples import (
     applied,
     found,
     full_run,
+    held,
     let_pass,
     make_run,
     make_step,
@@ -113,6 +114,13 @@ class Writing:
         retagged = evolve(lost, status=Status.RUNNING, wake=run.wake, tags={"new": "tag"})
         assert storage.commit(retagged, lost) is STALE
         assert storage.load("r1") == before
+
+    def test_of_two_commits_that_change_little_the_second_is_stale(self, storage: Storage) -> None:
+        """A storage may write less where wake and status stay as they are; it compares no less."""
+        known = held(storage)
+        told = applied(storage.commit(evolve(known, stalls=1, op_id="a"), known))
+        assert storage.commit(evolve(known, op_id="b"), known) is STALE
+        assert found(storage.load("r1")).run == told
 
     def test_a_commit_to_a_run_that_is_not_there_is_stale(self, storage: Storage) -> None:
         assert storage.commit(make_run(), make_run(), (make_step(0),)) is STALE
