@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from functools import cache
+from itertools import count
 from typing import Any
 
 from sequential import (
@@ -18,6 +20,7 @@ from sequential import (
     Steps,
     ToolContext,
     ToolError,
+    continue_as_new,
     det,
     flow,
     save,
@@ -31,16 +34,43 @@ from sequential._model import StepOutcome, StepRecord
 Op = list[Any]
 Program = list[Op]
 STYLES = ("generator", "coroutine")
+EXTRA: Op = ["add", -1]
+"""What changed code asks for first, and no program does."""
+
+
+class Code(StrEnum):
+    """Which version of the code a process has."""
+
+    OLD = "old"
+    COMPATIBLE = "compatible"
+    """Each flow is rewritten in the other style; the steps are the same."""
+    CHANGED = "changed"
+    """Each flow asks for one step more, before all others."""
+    MISSING = "missing"
+    """One of the flows is gone."""
+    TOOLLESS = "toolless"
+    """One of the tools is gone."""
+
+    @property
+    def family(self) -> str:
+        """Codes of one family can carry on each other's histories, those of two never."""
+        return "new" if self is Code.CHANGED else "old"
 
 
 @cache
-def registry() -> Registry:  # noqa: C901  (a list of small functions)
-    """Return, once made, the interpreter in both styles and its tools."""
+def registry(code: Code = Code.OLD) -> Registry:
+    """Return, once made, the interpreter in both styles and its tools, in this version."""
     known = Registry()
+    _add_tools(known, code)
+    first, second = STYLES if code is not Code.COMPATIBLE else reversed(STYLES)
+    _add_coroutine(known, second, code)
+    if code is not Code.MISSING:
+        _add_generator(known, first, code)
+    return known
 
-    @tool("t", "add", registry=known)
-    def add(number: int) -> int:
-        return number
+
+def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of small functions)
+    policy = RetryPolicy(max_attempts=3, first=4.0, jitter=False)
 
     @tool("t", "undo", registry=known)
     def undo(number: int) -> int:
@@ -49,8 +79,6 @@ def registry() -> Registry:  # noqa: C901  (a list of small functions)
     @tool("t", "fail", registry=known)
     def fail(number: int) -> int:
         raise ValueError(f"no {number}")
-
-    policy = RetryPolicy(max_attempts=3, first=4.0, jitter=False)
 
     @tool("t", "flaky", retry=policy, registry=known)
     def flaky(context: ToolContext, number: int, failures: int) -> int:
@@ -62,53 +90,107 @@ def registry() -> Registry:  # noqa: C901  (a list of small functions)
     def once(number: int) -> int:
         return number
 
-    def step_of(op: Op) -> Any:
-        kind, *rest = op
-        steps: dict[str, Callable[..., Any]] = {
-            "add": add, "fail": fail, "flaky": flaky, "once": once, "sleep": sleep,
-            "save": save, "wait": lambda name: wait_for_signal(name, int),
-            "wait_for": lambda name, limit: wait_for_signal(
-                name, int, timeout=limit, default=None
-            ),
-            "return": lambda number: tool_call("t", "fail", {"number": number}, errors="return"),
-        }  # fmt: skip
-        return steps[kind](*rest)
+    @tool("t", "token", registry=known)
+    def token() -> int:
+        return next(_TOKENS[0])
 
-    @flow(name="generator", registry=known)
+    @tool("t", "poison", registry=known)
+    def poison(number: int) -> int:
+        return number
+
+    @tool("t", "secret", registry=known)
+    def secret(text: str) -> int:
+        return len(text)
+
+    if code is not Code.TOOLLESS:
+
+        @tool("t", "add", registry=known)
+        def add(number: int) -> int:
+            return number
+
+
+def restart_tokens() -> None:
+    """Let the tool ``token``, which returns another number each time, begin from 1 again."""
+    _TOKENS[0] = count(1)
+
+
+_TOKENS = [count(1)]
+
+
+def _called(name: str) -> Callable[..., Any]:
+    return lambda number: tool_call("t", name, {"number": number})
+
+
+_STEPS: dict[str, Callable[..., Any]] = {
+    "add": _called("add"),
+    "undo": _called("undo"),
+    "fail": _called("fail"),
+    "stop": _called("fail"),
+    "once": _called("once"),
+    "poison": _called("poison"),
+    "return": lambda number: tool_call("t", "fail", {"number": number}, errors="return"),
+    "flaky": lambda number, failures: tool_call(
+        "t", "flaky", {"number": number, "failures": failures}
+    ),
+    "secret": lambda text: tool_call("t", "secret", {"text": text}),
+    "token": lambda: tool_call("t", "token"),
+    "sleep": sleep,
+    "save": save,
+    "wait": lambda name: wait_for_signal(name, int),
+    "wait_for": lambda name, limit: wait_for_signal(name, int, timeout=limit, default=None),
+    "continue": continue_as_new,
+}
+
+
+def _step_of(op: Op) -> Any:
+    kind, *rest = op
+    return _STEPS[kind](*rest)
+
+
+def _add_generator(known: Registry, name: str, code: Code) -> None:
+    @flow(name=name, registry=known)
     def generator(input: Program) -> Steps[list[Any]]:
         got: list[Any] = []
         try:
+            if code is Code.CHANGED:
+                yield _step_of(EXTRA)
             for op in input:
                 if op[0] == "det":
                     got.append(det.random())
                     continue
                 try:
-                    got.append((yield step_of(op)))
+                    got.append((yield _step_of(op)))
                 except ToolError as error:
+                    if op[0] == "stop":
+                        raise
                     got.append([error.type, error.attempts])
         except RunCancelled:
-            yield undo(len(got))
+            yield _step_of(["undo", len(got)])
             raise
         return got
 
-    @flow(name="coroutine", registry=known)
+
+def _add_coroutine(known: Registry, name: str, code: Code) -> None:
+    @flow(name=name, registry=known)
     async def coroutine(input: Program) -> list[Any]:
         got: list[Any] = []
         try:
+            if code is Code.CHANGED:
+                await _step_of(EXTRA)
             for op in input:
                 if op[0] == "det":
                     got.append(det.random())
                     continue
                 try:
-                    got.append(await step_of(op))
+                    got.append(await _step_of(op))
                 except ToolError as error:
+                    if op[0] == "stop":
+                        raise
                     got.append([error.type, error.attempts])
         except RunCancelled:
-            await undo(len(got))
+            await _step_of(["undo", len(got)])
             raise
         return got
-
-    return known
 
 
 def expected(program: Program, steps: Sequence[StepRecord]) -> list[Any]:
@@ -137,12 +219,14 @@ def expected(program: Program, steps: Sequence[StepRecord]) -> list[Any]:
 def _check(op: Op, record: StepRecord, value: Any) -> None:
     """Check the record against what its operation can come to at all."""
     kind = op[0]
-    if kind == "add":
+    if kind in {"add", "poison"}:
         assert value == op[1]
+    elif kind == "secret":
+        assert value == len(op[1])
     elif kind == "flaky":
         assert record.attempts == min(op[2] + 1, 3)
         assert record.outcome is (StepOutcome.VALUE if op[2] < 3 else StepOutcome.ERROR)
-    elif kind == "fail":
+    elif kind in {"fail", "stop"}:
         assert (record.outcome, value["message"]) == (StepOutcome.ERROR, f"no {op[1]}")
     elif kind == "once" and record.outcome is StepOutcome.ERROR:
         assert value["type"] == "StepInterrupted"

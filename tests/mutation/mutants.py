@@ -1,0 +1,16 @@
+"""All mutants: the wrong variants of the protocol that the built parts can express, and more."""
+
+from __future__ import annotations
+
+from tests.mutation.engine_mutants import ENGINE_MUTANTS
+from tests.mutation.flow_mutants import FLOW_MUTANTS
+from tests.mutation.patch import Mutant
+from tests.mutation.protocol_mutants import PROTOCOL_MUTANTS
+from tests.mutation.storage_mutants import STORAGE_MUTANTS
+
+MUTANTS: tuple[Mutant, ...] = (
+    *PROTOCOL_MUTANTS,
+    *ENGINE_MUTANTS,
+    *FLOW_MUTANTS,
+    *STORAGE_MUTANTS,
+)

@@ -1,0 +1,204 @@
+"""What must hold: of one run after every commit, of executions when they happen, at the end.
+
+The numbers I1 to I14 are those of the protocol. How a schedule comes about is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sequential._model import (
+    ENDED_STATUSES,
+    OPEN_STATUSES,
+    At,
+    Run,
+    Status,
+    StepKind,
+    StepOutcome,
+    StepRecord,
+)
+from sequential._protocol import CANCEL, Terms
+from sequential.testing._stage import Execution
+from tests.simulation.programs import EXTRA, Code, Program, expected
+
+
+class Moment(NamedTuple):
+    """What was stored after one commit, and the family of code that its history belongs to."""
+
+    run: Run
+    steps: Sequence[StepRecord]
+    family: str | None
+
+
+class Watched:
+    """What has been seen of one run so far, and whether what is seen next may follow.
+
+    Attributes:
+        past: Every state that was stored and not lost, oldest first.
+        losses: Invocations that died, were overtaken or gave up, and commits that were lost.
+        rollbacks: How often the storage lost commits.
+        cured: Whether poison does not kill any more.
+        accepted: Ids of accepted messages.
+    """
+
+    def __init__(self, run_id: str, terms: Terms) -> None:
+        self.run_id = run_id
+        self.past: list[Moment] = []
+        self.losses = 0
+        self.rollbacks = 0
+        self.cured = False
+        self.accepted: set[str] = set()
+        self._terms = terms
+        self._claims = 0
+        self._owners: dict[int, str] = {}
+
+    @property
+    def family(self) -> str | None:
+        """The code that the history belongs to; None as long as there is none."""
+        return self.past[-1].family
+
+    def see(self, run: Run, steps: Sequence[StepRecord], code: Code | None) -> None:
+        """Check what *code* committed, None being somebody outside, against what was before."""
+        assert [step.number for step in steps] == list(range(run.cursor)), "I2 numbers"
+        if not self.past:
+            self._owners[run.fence] = run.owner
+            self._claims = run.stalls
+            self.past.append(Moment(run, steps, None))
+            return
+        before = self.past[-1]
+        self._history(before, run, steps)
+        self._claim(before.run, run)
+        self._messages(run)
+        self._end(before.run, run)
+        family = self._code(before, run, code)
+        if run.status in OPEN_STATUSES:
+            waits = any(each.due is None and each.name for each in run.open.values())
+            paused = run.status is Status.PAUSED
+            assert isinstance(run.wake, At) or (paused and waits), "I9 a run is stranded"
+            if run.wake is None and run.inbox:
+                wanted = {CANCEL, *(each.name for each in run.open.values())}
+                assert not [m for m in run.inbox if m.name in wanted], "I9 a message is stranded"
+        self.past.append(Moment(run, steps, family))
+
+    def roll_back(self, commits: int) -> Moment:
+        """Forget the last *commits*, as the storage did; return what is stored now."""
+        del self.past[max(1, len(self.past) - commits) :]
+        moment = self.past[-1]
+        run = moment.run
+        self.losses += 1
+        self.rollbacks += 1
+        self._claims = max(self._claims, run.stalls)
+        self._owners = {f: owner for f, owner in self._owners.items() if f <= run.fence}
+        self.accepted &= {message.id for message in run.inbox} | set(run.seen)
+        return moment
+
+    def _history(self, before: Moment, run: Run, steps: Sequence[StepRecord]) -> None:
+        earlier = before.run
+        assert run.version == earlier.version + 1, "I1 a version was left out"
+        if earlier.generation == run.generation:
+            assert steps[: earlier.cursor] == before.steps, "I1 a record changed"
+        else:
+            assert run.generation == earlier.generation + 1, "I2 generations"
+
+    def _claim(self, before: Run, run: Run) -> None:
+        assert run.fence >= before.fence, "I3 a fence went back"
+        if run.cursor > before.cursor or run.generation > before.generation:
+            self._claims = 0
+        if run.owner and run.owner != before.owner:
+            assert run.fence == before.fence + 1, "I3 a claim without a new fence"
+            assert self._owners.setdefault(run.fence, run.owner) == run.owner, "I3 a fence twice"
+            self._claims += 1
+        if run.status is Status.QUARANTINED and before.status in OPEN_STATUSES:
+            assert self._claims >= self._terms.max_stalls, "I13 quarantined too early"
+        if before.status is Status.QUARANTINED:
+            self._claims = 0
+
+    def _messages(self, run: Run) -> None:
+        there = [message.id for message in run.inbox]
+        there += run.seen
+        known = set(there)
+        assert len(known) == len(there), "I12 a message is there twice"
+        assert self.accepted <= known, "I12 an accepted message is gone"
+
+    def _end(self, before: Run, run: Run) -> None:
+        if before.status not in ENDED_STATUSES or run.generation > before.generation:
+            return
+        outcome = (run.status, run.result, run.error, run.ended)
+        then = (before.status, before.result, before.error, before.ended)
+        assert outcome == then, "I8 an outcome changed"
+
+    def _code(self, before: Moment, run: Run, code: Code | None) -> str | None:
+        earlier, family = before.run, before.family
+        if run.generation != earlier.generation and not run.cursor:
+            family = None
+        if code is None:
+            return family
+        grew = run.cursor > earlier.cursor or run.open != earlier.open
+        if grew and run.generation == earlier.generation and run.status in OPEN_STATUSES:
+            assert family in (None, code.family), "I14 code wrote to a history it disagrees with"
+        if run.attention not in (None, earlier.attention):
+            assert not grew, "I14 a block changed the history"
+            assert run.attention is not None
+            disagrees = family not in (None, code.family)
+            excuse = {"changed": disagrees, "tool-not-found": code is Code.TOOLLESS}
+            assert excuse.get(run.attention.reason), f"I14 blocked: {run.attention.reason}"
+        return code.family if family is None and (run.cursor or run.open) else family
+
+
+class Executions:
+    """Every execution of a tool, against how often it may happen."""
+
+    def __init__(self) -> None:
+        self.ran: set[tuple[str, str, int]] = set()
+        self._tally: Counter[tuple[str, int, str, int, str]] = Counter()
+        self._keys: dict[str, tuple[str, int, str, int]] = {}
+
+    def see(self, done: Execution, watched: Watched, code: Code, live: int, owner: str) -> None:
+        """Check *done*, by *owner* with *code*, while *live* invocations of the run go on."""
+        self.ran.add((done.run_id, done.position, done.fence))
+        place = (done.run_id, done.generation, done.position, done.attempt, done.tool)
+        self._tally[place] += 1
+        # An overtaken invocation may have begun this one, and not yet have noticed.
+        assert self._tally[place] <= 1 + watched.losses + live, "I5 executed too often"
+        asked = (done.run_id, done.generation, done.position, done.epoch)
+        assert self._keys.setdefault(done.key, asked) == asked, "I6 a key twice"
+        if done.tool == "t.once":
+            allowed = 1 + watched.rollbacks
+            assert self._tally[place] <= allowed, "an at-most-once tool was run twice"
+        stored = watched.past[-1]
+        # The owner as well: after lost commits a fence is handed out again.
+        if (stored.run.fence, stored.run.owner) == (done.fence, owner):
+            assert stored.family in (None, code.family), "I14 a tool ran over another history"
+
+
+def check_end(watched: Watched, executions: Executions) -> None:
+    """Check a run that has come to its end."""
+    run, steps, family = watched.past[-1]
+    values = [step.value.data for step in steps if step.kind is StepKind.SIGNAL
+              and step.outcome is StepOutcome.VALUE]  # fmt: skip
+    assert len(set(values)) == len(values), "I12 a signal was consumed twice"
+    for step in steps:
+        if step.kind is StepKind.TOOL and step.outcome is StepOutcome.VALUE:
+            known = (run.run_id, step.position, step.fence) in executions.ran
+            assert known, "I4 recorded, never run"
+    program: Program = json.loads(run.input.data)
+    if family == Code.CHANGED.family:
+        program = [EXTRA, *program]
+    if run.status is Status.COMPLETED:
+        assert run.result is not None
+        result = json.loads(run.result.data)
+        wanted = expected(program, steps)
+        if program[0] is EXTRA:
+            del program[0], wanted[0]
+        plain = [got for got, op in zip(result, program, strict=True) if op[0] != "det"]
+        assert plain == wanted, "I7 the result"
+    elif run.status is Status.FAILED:
+        kinds = [op[0] for op in program]
+        assert "stop" in kinds, "I7 failed without a reason"
+        expected(program[: kinds.index("stop")], steps[:-1])
+        assert steps[-1].outcome is StepOutcome.ERROR, "I7 failed without an error"
+    else:
+        assert run.status is Status.CANCELLED, "I11 not at its end"

@@ -1,0 +1,84 @@
+"""A schedule as a person reads it: a line for each event, with time, process, run, and what it was.
+
+Only made when somebody wants to read it. Ids and kinds stand in it, values never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sequential._model import ENDED_STATUSES, At, In, Run, Status, StepRecord, Wake
+from sequential._requests import (
+    Commit,
+    Fetch,
+    Load,
+    Observe,
+    Perform,
+    Request,
+    Send,
+    Store,
+    Wait,
+)
+
+
+class Trace:
+    """Lines, with the virtual time that *elapsed* tells."""
+
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self.lines: list[str] = []
+        self._elapsed = elapsed
+
+    def add(self, process: str, run_id: str, text: str) -> None:
+        """Add one line."""
+        self.lines.append(f"{self._elapsed():>10.1f} s  {process:<4} {run_id:<4} {text}")
+
+
+def told_commit(run: Run, before: Run, steps: Sequence[StepRecord], zero: float) -> str:
+    """Return in words what a commit of *run* over *before* does; times count from *zero*."""
+    what = [f"record of step {step.position} ({step.tool or step.kind})" for step in steps]
+    if run.generation != before.generation:
+        what.append(f"generation {run.generation}")
+    if run.status in ENDED_STATUSES and before.status not in ENDED_STATUSES:
+        what.append(f"end: {run.status}")
+    elif run.status is Status.QUARANTINED:
+        what.append("quarantine")
+    elif run.owner != before.owner and run.owner:
+        what.append(f"claim → fence {run.fence}")
+    elif run.status is Status.PAUSED:
+        what.append(_parked(run, zero))
+    else:
+        new = [name for name in run.open if run.open.get(name) != before.open.get(name)]
+        what += [f"note on step {name}" for name in new]
+    return ", ".join(what) or "keep"
+
+
+def _parked(run: Run, zero: float) -> str:
+    why = "" if run.attention is None else f" blocked ({run.attention.reason})"
+    return f"park{why} {_until(run.wake, zero)}"
+
+
+def _until(wake: Wake, zero: float) -> str:
+    if isinstance(wake, At):
+        return f"until {wake.time - zero:.1f} s"
+    if isinstance(wake, In):
+        return f"for {wake.seconds:g} s" if wake.seconds else "until now"
+    return "until a signal comes"
+
+
+def told_request(request: Request | None) -> str:
+    """Return in words what an invocation asks for."""
+    match request:
+        case Perform(call=call):
+            context = call.context
+            tool = f"{call.category}.{call.name}"
+            return f"{tool} at step {context.position}, attempt {context.attempt}"
+        case Load(after=after):
+            return f"load, steps from {after}"
+        case Wait(seconds=seconds):
+            return f"wait {seconds:g} s"
+        case Send(delay=delay):
+            return f"resume message, wanted in {delay:.1f} s"
+        case Commit() | None:
+            return "begin"
+        case Store() | Fetch() | Observe():
+            return type(request).__name__.lower()

@@ -1,0 +1,358 @@
+"""Runs, processes, the messages between them, and how an invocation goes on.
+
+Messages get lost, are late, and come several times. What else can go wrong stands in
+`happenings`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+
+from sequential._model import At, Run, Status
+from sequential._outcomes import Lost
+from sequential._outside import Outside
+from sequential._protocol import NOW, Terms, claimed
+from sequential._requests import Commit, Perform
+from sequential.errors import StorageError
+from sequential.testing import FakeClock
+from sequential.testing._stage import Invocation, Process, Stage
+from tests.simulation.choices import Choices
+from tests.simulation.fleet import Channel, Troubles, WatchedMemory
+from tests.simulation.invariants import Executions
+from tests.simulation.programs import STYLES, Code, Op, registry, restart_tokens
+from tests.simulation.trace import Trace, told_request
+
+CANARY = "canary-7f3a"
+"""Stands in inputs, and must stand nowhere else: I15."""
+
+_TERMS = tuple(
+    Terms(
+        lease, stalls, longest_backoff=30.0, blocked_first=4.0, blocked_longest=32.0,
+    )
+    for lease, stalls in ((5.0, 4), (20.0, 3), (1.0, 6))
+)  # fmt: skip
+_PAUSES = ("when-waiting", "every-step", "budget:2steps", "budget:3s")
+_DAY = 86_400.0
+PASSING = (0.1, 0.3, 0.3, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 20.0, 40.0, 3_600.0, 15 * _DAY)
+_LATE = (1.0, 10.0, 60.0, 3_600.0, 15 * _DAY)
+_OFFSETS = (0.0, 30.0, -30.0, _DAY, -_DAY)
+NAMES = ("a", "b")
+_HOLD = 5.0
+INFINITE = float("inf")
+
+
+class _NoSecrets(logging.Handler):
+    """Reads what the core logs, in place of a person."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Look for the secret."""
+        assert CANARY not in record.getMessage(), "I15 a secret is in the log"
+
+
+logging.getLogger("sequential").addHandler(_NoSecrets())
+
+
+Menu = Sequence[tuple[Callable[[], object], float]]
+"""Acts and their weights."""
+
+
+class Traffic:
+    """A fleet, and what can happen to it.
+
+    Attributes:
+        menu: Acts and their weights; the first goes on as if nothing were wrong.
+        mail: Messages under way: when each arrives, and for which run.
+        live: Invocations under way.
+        counts: What happened, and how often.
+    """
+
+    def __init__(self, seed: int, choices: Choices, *, traced: bool) -> None:
+        restart_tokens()
+        self.choices = choices
+        self.clock = FakeClock()
+        zero = self.clock.now()
+        self.trace = Trace(lambda: self.memory.time() - zero) if traced else None
+        self.live: list[Invocation] = []
+        self.mail: list[tuple[float, str]] = []
+        self.frozen: dict[Process, int] = {}
+        self._held: dict[Invocation, Run] = {}
+        self.executions = Executions()
+        self.troubles = Troubles(choices)
+        self.counts = self.troubles.counts
+        self._zero = zero
+        self._executed = self._signals = self._made = 0
+        for _ in choices.groups("setup", 1, least=1):
+            self._set_up(seed)
+        self.processes = [self._process(Code.OLD)]
+        for _ in choices.groups("processes", choices.below(6)):
+            self.processes.append(self._process(choices.one_of(self._codes)))
+        self._all = list(self.processes)
+        for number in choices.groups("runs", self._runs, least=1):
+            self._start(f"r{number}")
+
+    # -- the beginning -----------------------------------------------------------------------
+
+    def _set_up(self, seed: int) -> None:
+        draw = self.choices.one_of
+        self.terms = draw(_TERMS)
+        self.memory = WatchedMemory(self.clock, self.terms)
+        self.stage = Stage(
+            registry(), self.memory, self.clock,
+            pause=draw(_PAUSES), terms=self.terms, seed=seed + 1,
+        )  # fmt: skip
+        self.stage.on_send = self.post
+        outside = Channel(self.memory, self.troubles, "out", None, self._zero)
+        outside.tell = None if self.trace is None else self.say
+        self.outside = Outside(self.stage.engine, outside, self.clock, self.stage.token)
+        self.troubles.rate = draw((0.0, 0.02, 0.06, 0.15))
+        self.crash_rate = draw((0.0, 0.0, 0.01, 0.05))
+        self.mail_rate = draw((0.0, 0.0, 0.2, 0.6))
+        self.twice_rate = draw((0.0, 0.0, 0.3))
+        deploys = draw((0.0, 0.0, 1.0, 3.0))
+        self._codes = tuple(Code) if deploys else (Code.OLD,)
+        failovers, clocks = draw((0.0, 0.0, 0.0, 0.5, 2.0)), draw((0.0, 0.0, 1.0))
+        self._clocks = bool(clocks)
+        self._runs = 1 + draw((0, 0, 0, 0, 1, 1, 1, 2, 3, 7))
+        self.length = 20 + self.choices.below(121)
+        self.menu = self.menu_of(deploys, failovers, clocks)
+
+    def menu_of(self, deploys: float, failovers: float, clocks: float) -> Menu:
+        """Return what can happen, by weight."""
+        raise NotImplementedError
+
+    def _process(self, code: Code) -> Process:
+        self._made += 1
+        channel = Channel(self.memory, self.troubles, f"p{self._made}", code, self._zero)
+        channel.tell = None if self.trace is None else self.say
+        process = self.stage.process(channel, registry(code))
+        process.keeps = not self.choices.chance(0.3)
+        process.seconds = self.choices.one_of((INFINITE, 60.0, 3.0))
+        if self._clocks:
+            process.time.is_now(self.clock.now() + self.choices.one_of(_OFFSETS))
+        return process
+
+    def _start(self, run_id: str) -> None:
+        choices = self.choices
+        program = [self._op() for _ in range(1 + choices.below(6))]
+        if choices.chance(0.1):
+            program.append(["continue", [self._op() for _ in range(1 + choices.below(3))]])
+        flow, data = choices.one_of(STYLES), json.dumps(program).encode()
+        self.say("", run_id, f"created as {flow}: {' '.join(op[0] for op in program)}")
+        if choices.chance(0.3):
+            self._begin(flow, data, run_id)
+        else:
+            self.stage.start(flow, data, run_id)
+            self.post(run_id, 0.0)
+
+    def _begin(self, flow: str, data: bytes, run_id: str) -> None:
+        """Create the run already claimed, as `app.run` does."""
+        process, payload_of = self.processes[0], self.stage.outside.input_payload
+        payload, digest = payload_of(run_id, data)
+        created = process.time.now()
+        run = Run(run_id, flow, payload, wake=NOW, asked=digest, created=created)
+        held = claimed(run, created, self.stage.token(), self.terms)
+        stored, _ = self.stage.outside.create(held)
+        self.live.append(process.begin(stored))
+
+    def _op(self) -> Op:
+        draw = self.choices.one_of
+        kind = draw(_KINDS)
+        return [part if part is not int else 1 + self.choices.below(99) for part in (
+            draw(option) if isinstance(option, tuple) else option for option in kind)]  # fmt: skip
+
+    # -- messages ----------------------------------------------------------------------------
+
+    def post(self, run_id: str, delay: float) -> None:
+        """Send a resume message, which may be lost, late, or there several times."""
+        assert CANARY not in run_id, "I15 a secret is in a message"
+        at = self.memory.time() + delay
+        if not self.choices.chance(self.mail_rate):
+            self.mail.append((at, run_id))
+            return
+        fate = self.choices.one_of(("late", "lost", "copied"))
+        self.counts[f"message {fate}"] += 1
+        self.say("", run_id, f"the message is {fate}")
+        for _ in range({"late": 1, "lost": 0, "copied": 2 + self.choices.below(4)}[fate]):
+            self.mail.append((at + self.choices.one_of(_LATE), run_id))
+
+    def _deliver(self) -> bool:
+        """Deliver a message that has arrived, whichever; return whether there was one."""
+        now = self.memory.time()
+        arrived = [place for place, (at, _) in enumerate(self.mail) if at <= now]
+        if not arrived:
+            return False
+        _, run_id = self.mail.pop(self.choices.one_of(arrived))
+        self._receive(run_id)
+        if self.choices.chance(self.twice_rate):
+            self.counts["message to two at once"] += 1
+            self._receive(run_id)
+        return True
+
+    def _receive(self, run_id: str) -> None:
+        process = self.choices.one_of(self.processes)
+        self.live.append(process.invoke(run_id))
+        self.say(name_of(process), run_id, "a message comes")
+
+    def _forged(self) -> None:
+        """Deliver a message that nobody sent, perhaps for a run that does not exist."""
+        self._receive(self.choices.one_of((*self.memory.watched, "nobody")))
+
+    def _sweep(self) -> None:
+        flows = self.choices.one_of(self.processes).engine.registry.flows
+        found = self.memory.due(1 + self.choices.below(8), set(flows), _HOLD)
+        if self.choices.chance(self.crash_rate):
+            self.say("", "", "a sweeper dies before it sends")
+            return
+        for run_id in found:
+            self.say("", run_id, "found by a sweeper")
+            self.post(run_id, 0.0)
+
+    # -- going on ----------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        live = self.live
+        if self.frozen:
+            now = sum(len(section) for section in self.choices.schedule.values())
+            self.frozen = {p: until for p, until in self.frozen.items() if until > now}
+            live = [each for each in live if each.process not in self.frozen]
+        if live:
+            self.advance(live[0] if len(live) == 1 else self.choices.one_of(live))
+        elif not self._deliver():
+            self._idle()
+
+    def _idle(self) -> None:
+        """Let time pass until something is due, and let a sweeper look."""
+        now, stored = self.memory.time(), self.memory.stored
+        wakes = [stored(run_id).wake for run_id in self.memory.watched]
+        times = [wake.time for wake in wakes if isinstance(wake, At)]
+        times += [at for at, _ in self.mail]
+        soon = [time for time in times if time > now and time < now + _DAY]
+        self.clock.advance(min(soon, default=now + 1.0) - now)
+        self._sweep()
+
+    def advance(self, invocation: Invocation) -> None:
+        """Let *invocation* take one step, and look at what it did."""
+        request, run_id = invocation.request, invocation.run_id
+        performs = type(request) is Perform
+        begins = performs and invocation._performing is None
+        if self.trace is not None and not isinstance(request, Commit):
+            came_back = " came back" if performs and not begins else ""
+            self.say(name_of(invocation.process), run_id, told_request(request) + came_back)
+        if performs and not begins and self._is_poison(invocation):
+            return
+        if isinstance(request, (Perform, Commit)) and request.run.owner:
+            self._held[invocation] = request.run
+        if not invocation.advance():
+            self._over(invocation)
+        elif begins:
+            self._look_at_executions(invocation)
+
+    def _over(self, invocation: Invocation) -> None:
+        self.live.remove(invocation)
+        held = self._held.pop(invocation, None)
+        run_id, error, outcome = invocation.run_id, invocation.error, invocation.outcome
+        if self.trace is not None:
+            said = repr(error) if error is not None else type(outcome).__name__
+            self.say(name_of(invocation.process), run_id, f"over: {said}")
+        if error is not None:
+            if not isinstance(error, StorageError):
+                raise error
+            assert CANARY not in str(error), "I15 a secret is in an error"
+        if error is not None or type(outcome) is Lost:
+            if error is None and held is not None:
+                self._check_lost(held)
+            self._lost(run_id)
+            self.counts["gave up" if error is not None else "overtaken"] += 1
+
+    def _check_lost(self, held: Run) -> None:
+        """Check that who says that its claim is lost does not leave a run that it holds."""
+        stored = self.memory.stored(held.run_id)
+        excused = self.counts["clones"] or self.memory.watched[held.run_id].rollbacks
+        if not excused and stored.status is Status.RUNNING:
+            assert (stored.fence, stored.owner) != (held.fence, held.owner), "I9 a run was left"
+
+    def _look_at_executions(self, invocation: Invocation) -> None:
+        executions, channel = self.stage.executions, invocation.process.storage
+        request = invocation.request
+        assert isinstance(request, Perform)
+        assert isinstance(channel, Channel)
+        while self._executed < len(executions):
+            done = executions[self._executed]
+            self._executed += 1
+            live = sum(each.run_id == done.run_id for each in self.live)
+            assert channel.code is not None
+            self.executions.see(
+                done, self.memory.watched[done.run_id], channel.code, live, request.run.owner
+            )
+
+    def _is_poison(self, invocation: Invocation) -> bool:
+        request, watched = invocation.request, self.memory.watched[invocation.run_id]
+        assert isinstance(request, Perform)
+        if request.call.name != "poison" or watched.cured:
+            return False
+        self.counts["poisoned"] += 1
+        self._kill_process(invocation.process, "killed by poison")
+        return True
+
+    def _pass_time(self) -> None:
+        seconds = self.choices.one_of(PASSING)
+        self.say("", "", f"{seconds:g} s pass")
+        self.clock.advance(seconds)
+
+    def _renew(self) -> None:
+        process = self.choices.one_of(self.processes)
+        process.leases.renew_due()
+
+    def _stop(self, invocation: Invocation, how: str) -> None:
+        self.say(name_of(invocation.process), invocation.run_id, how)
+        invocation.crash()
+        self.live.remove(invocation)
+        self._held.pop(invocation, None)
+        self._lost(invocation.run_id)
+        self.counts["crashes"] += 1
+
+    def _lost(self, run_id: str) -> None:
+        watched = self.memory.watched.get(run_id)
+        if watched is not None:
+            watched.losses += 1
+
+    def _kill_process(self, process: Process, how: str) -> None:
+        for invocation in [each for each in self.live if each.process is process]:
+            self._stop(invocation, how)
+        process.forget()
+
+    def forget(self) -> None:
+        """Discard what the processes keep in memory."""
+        for process in self._all:
+            process.forget()
+
+    def say(self, process: str, run_id: str, text: str) -> None:
+        """Add a line to the trace, if there is one."""
+        if self.trace is not None:
+            self.trace.add(process, run_id, text)
+
+
+def name_of(process: Process) -> str:
+    """Return the name of *process*."""
+    assert isinstance(process.storage, Channel)
+    return process.storage.name
+
+
+_KINDS: tuple[tuple[object, ...], ...] = (
+    *[("add", int)] * 6,
+    ("fail", int),
+    ("return", int),
+    *[("flaky", int, (0, 1, 2, 3))] * 2,
+    *[("once", int)] * 3,
+    *[("token",)] * 3,
+    *[("sleep", (0, 1, 20))] * 2,
+    *[("save",)] * 2,
+    *[("wait", NAMES)] * 3,
+    *[("wait_for", NAMES, (1, 30))] * 3,
+    *[("det",)] * 2,
+    ("secret", CANARY),
+    ("stop", int),
+    ("poison", int),
+)
