@@ -11,14 +11,13 @@ import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sequential._model import OPEN_STATUSES, Status
-from sequential._storage import Query
-from tests.acceptance.effects import Tail, read
-from tests.acceptance.history_check import Checker, Findings, Watcher, where_hit
+from tests.acceptance.effects import Line, Tail, read
+from tests.acceptance.history_check import Checker, Findings, Told, where_hit
 from tests.acceptance.kill_flows import FLOWS
-from tests.acceptance.nursery import House, Nursery
+from tests.acceptance.nursery import House, Nursery, Order
+from tests.acceptance.watcher import Watcher
 
 PAUSES = ("budget", "every-step", "when-waiting")
 
@@ -50,15 +49,28 @@ class Plan:
 class Report:
     """What came of it."""
 
+    title: str
     seconds: float
-    kills: int
-    freezes: int
     looks: int
     quarantined: int
     exits: list[int]
     found: Findings
-    hits: Counter[str]
+    lines: list[Line]
+    told: Told
     violations: list[str] = field(default_factory=list)
+
+    @property
+    def kills(self) -> int:
+        return len(self.told.killed)
+
+    @property
+    def freezes(self) -> int:
+        return len(self.told.frozen)
+
+    @property
+    def hits(self) -> Counter[str]:
+        """Kills by what the process was at."""
+        return where_hit(self.lines, self.told.killed, self.found.recorded)
 
     @property
     def between(self) -> int:
@@ -66,97 +78,153 @@ class Report:
         return self.hits["tool running"] + self.hits["effect done, not recorded"]
 
     def __str__(self) -> str:
-        share = self.between / max(1, self.kills)
         found = self.found
+        share = self.between / max(1, self.kills)
         lines = [
-            f"{self.kills} kills and {self.freezes} freezes in {self.seconds:.1f} s",
-            f"{found.runs} runs, {found.steps} records, {self.looks} looks at all of them",
+            f"{self.title}: {self.kills} kills, {self.freezes} freezes, {self.seconds:.1f} s",
+            f"{found.runs} runs ({found.purged} purged), {found.steps} records",
+            f"{self.looks} looks at all of them, {len(self.violations)} violations",
             f"{self.between} kills ({share:.0%}) between a tool's start and its commit",
-            f"{found.executions} executions, {found.extra} extra, {found.losses} overtaken alive",
+            *bars(self.hits),
+            f"{found.executions} executions, {found.extra} of them extra, because",
+            *bars(found.causes),
         ]
-        width = max(map(len, self.hits), default=0)
-        for place, count in self.hits.most_common():
-            lines.append(f"  {place:<{width}} {count:5} {'#' * round(60 * count / self.kills)}")
         return "\n".join(lines)
 
 
-class Campaign:
-    """Carries out *plan* in *folder*."""
+def bars(counts: Counter[str]) -> list[str]:
+    """Draw *counts* as lines, the greatest first."""
+    width = max(map(len, counts), default=0)
+    whole = max(1, counts.total())
+    return [
+        f"  {name:<{width}} {count:5} {'#' * round(60 * count / whole)}"
+        for name, count in counts.most_common()
+    ]
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+
+class Campaign:
+    """Carries out *plan* in *house*. What is struck and how is a subclass's."""
+
+    def __init__(self, plan: Plan, house: House) -> None:
         self.plan = plan
-        self.house = House(str(folder))
+        self.house = house
         self.random = random.Random(plan.seed)
         self.frozen: dict[int, float] = {}
-        self.started = 0
-        self.freezes = 0
+        self.stopped: set[int] = set()
+        self.ordered = 0
+        self.started: list[str] = []
+        self.purged: set[str] = set()
 
     def run(self) -> Report:
-        """Start, kill, wait for the end, and check."""
+        """Start, strike, wait for the end, and check."""
         begun = time.monotonic()
         self.until = begun + self.plan.seconds
         with self.house.open() as app, Nursery(self.house) as nursery:
             self.app, self.nursery, self.tail = app, nursery, Tail(self.house.log)
             with Watcher(self.house.database) as watcher:
-                self._feed()
-                for _ in range(self.plan.processes):
-                    self._fork()
-                self._strike()
-                self._settle()
+                self.feed()
+                self.strike()
+                self.settle()
                 exits = nursery.end_all()
             self.tail.close()
             return self._report(time.monotonic() - begun, watcher, exits)
 
+    def strike(self) -> None:
+        """Kill as many as the plan says."""
+        raise NotImplementedError
+
     # -- runs --------------------------------------------------------------------------------
+
+    def feed(self) -> None:
+        """Keep as many runs open as the plan says."""
+        for _ in range(self.plan.open_runs - self._open()):
+            self.order(FLOWS[self.ordered % len(FLOWS)]).begin(self.app)
+
+    def order(self, flow: str, **more: object) -> Order:
+        """Return the order to start one more run of *flow*."""
+        self.ordered += 1
+        run_id = f"{flow}-{self.ordered}"
+        self.started.append(run_id)
+        return Order(flow=flow, run_id=run_id, number=self.ordered, **more)  # type: ignore[arg-type]
 
     def _open(self) -> int:
         return len(self.app.find(status=list(OPEN_STATUSES), limit=1000).runs)
 
-    def _feed(self) -> None:
-        """Keep as many runs open as the plan says."""
-        for _ in range(self.plan.open_runs - self._open()):
-            name = FLOWS[self.started % len(FLOWS)]
-            run_id = f"{name}-{self.started}"
-            self.app.start(name, {"number": self.started}, run_id=run_id)
-            if name == "ask":
-                # Early as often as late, and always twice.
-                for _ in range(2):
-                    self.app.signal(run_id, "go", f"signal-{self.started}", signal_id="only")
-            self.started += 1
-
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait until every run has ended, with everybody awake."""
         for pid in list(self.frozen):
-            self._thaw(pid)
+            self.thaw(pid)
         while self._open():
-            assert time.monotonic() < self.until, f"{self._open()} runs have not ended in time"
+            self.in_time()
             time.sleep(0.05)
+
+    def in_time(self) -> None:
+        """Fail if the campaign takes longer than planned."""
+        said = f"{len(self.nursery.killed)} kills in time, {self._open()} runs have not ended"
+        assert time.monotonic() < self.until, said
 
     # -- processes ---------------------------------------------------------------------------
 
-    def _fork(self) -> None:
+    def fork(self) -> None:
+        """Send out a worker of any kind."""
         self.nursery.worker(self.random.choice(PAUSES), self.random.choice((1, 3)))
 
-    def _strike(self) -> None:
+    def freeze(self, pid: int) -> None:
+        """Stop *pid*, until some time after its leases have run out."""
+        self.nursery.freeze(pid)
+        self.stopped.add(pid)
+        self.frozen[pid] = time.monotonic() + self.house.lease * self.random.uniform(1.2, 3.0)
+
+    def thaw(self, pid: int) -> None:
+        """Let *pid* go on."""
+        del self.frozen[pid]
+        self.nursery.thaw(pid)
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def _report(self, seconds: float, watcher: Watcher, exits: list[int]) -> Report:
+        lines = read(self.house.log)
+        told = Told(self.nursery.killed, self.stopped, self.started, self.purged)
+        found = Checker(self.house.database, lines, told).check()
+        quarantined = len(self.app.find(status=Status.QUARANTINED, limit=1000).runs)
+        violations = [*found.violations, *watcher.violations]
+        title = f"{type(self).__name__}, seed {self.plan.seed}"
+        return Report(
+            title, seconds, watcher.looks, quarantined, exits, found, lines, told, violations
+        )
+
+
+class RandomKills(Campaign):
+    """Kills at random moments, most of them while a tool runs; freezes some processes instead."""
+
+    def strike(self) -> None:
+        for _ in range(self.plan.processes):
+            self.fork()
         fed = 0
         while len(self.nursery.killed) < self.plan.kills:
-            assert time.monotonic() < self.until, f"{len(self.nursery.killed)} kills in time"
-            pid = self._aim() if self.random.random() < self.plan.aimed else self._choose()
-            for cold in [cold for cold, end in self.frozen.items() if time.monotonic() > end]:
-                self._thaw(cold)
-            if pid in self.frozen:
-                continue
-            due = self.plan.freezes * len(self.nursery.killed) >= self.plan.kills * self.freezes
-            if self.freezes < self.plan.freezes and due:
-                self._freeze(pid)
-            else:
-                self.nursery.kill(pid)
-            self._fork()
+            self.strike_once()
             fed += 1
             # Who stands still may hold the only write lock, and nobody but this thread thaws it.
-            if fed >= 5 and not self.frozen:
-                self._feed()
+            if fed >= 10 and not self.frozen:
+                self.in_time()
+                self.feed()
                 fed = 0
+
+    def strike_once(self) -> None:
+        """Kill or freeze somebody, and send out another."""
+        pid = self._aim() if self.random.random() < self.plan.aimed else self._choose()
+        for cold in [cold for cold, end in self.frozen.items() if time.monotonic() > end]:
+            self.thaw(cold)
+        if pid in self.frozen:
+            return
+        froze = len(self.stopped)
+        due = self.plan.freezes * len(self.nursery.killed) >= self.plan.kills * froze
+        # One is stopped once, so that pids count freezes.
+        if froze < self.plan.freezes and due and pid not in self.stopped:
+            self.freeze(pid)
+        else:
+            self.nursery.kill(pid)
+        self.fork()
 
     def _choose(self) -> int:
         """Return any process, after any while."""
@@ -176,41 +244,21 @@ class Campaign:
             time.sleep(0.0005)
         return self._choose()
 
-    def _freeze(self, pid: int) -> None:
-        self.nursery.freeze(pid)
-        self.freezes += 1
-        self.frozen[pid] = time.monotonic() + self.house.lease * self.random.uniform(1.2, 3.0)
 
-    def _thaw(self, pid: int) -> None:
-        del self.frozen[pid]
-        self.nursery.thaw(pid)
-
-    # -- the end -----------------------------------------------------------------------------
-
-    def _report(self, seconds: float, watcher: Watcher, exits: list[int]) -> Report:
-        lines, killed = read(self.house.log), self.nursery.killed
-        found = Checker(self.app.storage, lines, killed).check()
-        hits = where_hit(lines, killed, found.recorded)
-        quarantined = len(
-            self.app.storage.find(Query(statuses=(Status.QUARANTINED,), limit=1000)).runs
-        )
-        violations = [*found.violations, *watcher.violations]
-        return Report(
-            seconds, len(killed), self.freezes, watcher.looks, quarantined, exits, found, hits,
-            violations,
-        )  # fmt: skip
-
-
-def conduct(plan: Plan, folder: Path) -> Report:
-    """Carry out *plan* and assert what every campaign must come to."""
-    report = Campaign(plan, folder).run()
+def conduct(campaign: Campaign) -> Report:
+    """Carry out *campaign* and assert what every campaign must come to."""
+    report = campaign.run()
     print(f"\n{report}")  # noqa: T201  (the figures are what `pytest -s` is run for)
-    said = (folder / "stderr.txt").read_text(encoding="utf-8")
     assert not report.violations, "\n".join(report.violations[:20])
-    assert "Traceback" not in said, said[-4000:]
-    assert report.kills >= plan.kills
-    assert report.freezes == plan.freezes
+    assert report.kills >= campaign.plan.kills
+    assert report.freezes == campaign.plan.freezes
     assert report.quarantined == 0
     assert report.exits == [0] * len(report.exits)
     assert report.looks > 1
     return report
+
+
+def said_nothing(house: House) -> None:
+    """Assert that no process of *house* failed in a way that it should not."""
+    said = house.said.read_text(encoding="utf-8")
+    assert "Traceback" not in said, said[-4000:]

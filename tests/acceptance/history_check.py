@@ -1,27 +1,32 @@
-"""The independent checker: reads the effects log and the storage, and believes nobody else.
+"""The independent checker: reads the effects log and the storage's file, and believes nobody else.
 
-It knows what the protocol promises (G2-G5, I1-I7 of its invariants), what the flows compute from
-their steps, and which processes were killed. It uses no engine: records are read from the storage,
-values as the plain JSON that they are.
+It knows what the protocol promises (G1-G6, I1-I7 of its invariants), what the flows compute from
+their steps, and which processes were killed. It uses no engine and no storage: rows are read with
+SQL, values as the plain JSON that they are. Every extra execution is brought home to the process
+whose loss caused it, or is a violation.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sqlite3
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import NamedTuple
 
-from sequential._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord
-from sequential._storage import Query, Storage
 from tests.acceptance.effects import Line
 from tests.acceptance.kill_flows import FAILED, TOKEN
+from tests.acceptance.stored import Stored, StoredRun, StoredStep
+
+EXECUTIONS = frozenset({"start", "effect", "fail"})
+"""Kinds of lines that tell of a tool."""
+
+
+class Extra(NamedTuple):
+    """An execution that was not the first and only one of its attempt, and why it was needed."""
+
+    start: Line
+    cause: str
 
 
 @dataclass
@@ -31,47 +36,79 @@ class Findings:
     Attributes:
         violations: One sentence each; empty when everything promised was kept.
         runs: Runs checked.
+        purged: Those of them of which only a tombstone is left.
         steps: Records checked.
         executions: Executions of tools.
-        extra: Those beyond the first of an attempt, each explained by a process that was lost.
+        extras: Those beyond the one of an attempt that counted, each with its cause.
         losses: Invocations that found their claim taken over.
         recorded: Tokens that stand in records.
     """
 
     violations: list[str] = field(default_factory=list)
     runs: int = 0
+    purged: int = 0
     steps: int = 0
     executions: int = 0
-    extra: int = 0
+    extras: list[Extra] = field(default_factory=list)
     losses: int = 0
     recorded: set[str] = field(default_factory=set)
 
+    @property
+    def extra(self) -> int:
+        """How many executions were extra."""
+        return len(self.extras)
+
+    @property
+    def causes(self) -> Counter[str]:
+        """The extra executions by cause."""
+        return Counter(extra.cause for extra in self.extras)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the campaign did, beside the log.
+
+    Attributes:
+        killed: Pids of processes that were killed.
+        frozen: Pids of those that were stopped past their leases.
+        started: Ids of runs that must be there.
+        purged: Ids of runs that may be purged.
+    """
+
+    killed: Collection[int] = ()
+    frozen: Collection[int] = ()
+    started: Collection[str] = ()
+    purged: Collection[str] = ()
+
 
 class Checker:
-    """Checks the runs of *storage* against *lines*, when the processes *killed* were killed."""
+    """Checks the runs in *database* against *lines* and what the campaign *told*."""
 
-    def __init__(self, storage: Storage, lines: Sequence[Line], killed: Collection[int]) -> None:
-        self.storage = storage
-        self.killed = killed
+    def __init__(self, database: Path, lines: Sequence[Line], told: Told) -> None:
+        self.stored = Stored(database)
+        self.told = told
         self.found = Findings()
         self.by_run: dict[str, list[Line]] = defaultdict(list)
+        self.died = {line.pid: line.token for line in lines if line.kind == "died"}
         for line in lines:
-            self.by_run[line.run_id].append(line)
+            if line.kind != "died" and line.run_id != "-":
+                self.by_run[line.run_id].append(line)
 
     def check(self) -> Findings:
         """Check everything."""
-        page_of = None
-        while True:
-            page = self.storage.find(Query(after=page_of, limit=1000))
-            for run in page.runs:
-                self._run(run.run_id)
-            page_of = page.next
-            if page_of is None:
-                break
+        ids = set()
+        for run in self.stored.runs():
+            ids.add(run.run_id)
+            self._run(run)
         self._keys()
-        stored = self.found.runs
-        if len(self.by_run) > stored:
-            self._say(f"{len(self.by_run)} runs executed tools, {stored} are stored")
+        acted = {
+            run_id for run_id, lines in self.by_run.items()
+            if any(line.kind in EXECUTIONS for line in lines)
+        }  # fmt: skip
+        gone = (acted | set(self.told.started)) - ids - set(self.told.purged)
+        if gone:
+            self._say(f"{len(gone)} runs are lost, {len(ids)} are stored: {sorted(gone)[:5]}")
+        self.found.violations.extend(self.stored.left_over())
         return self.found
 
     def _say(self, sentence: str) -> None:
@@ -79,49 +116,46 @@ class Checker:
 
     # -- one run -----------------------------------------------------------------------------
 
-    def _run(self, run_id: str) -> None:
-        loaded = self.storage.load(run_id)
-        assert loaded is not None
-        run, steps = loaded.run, loaded.steps
+    def _run(self, run: StoredRun) -> None:
         self.found.runs += 1
-        self.found.steps += len(steps)
-        if run.status is not Status.COMPLETED:
-            self._say(f"{run_id} is {run.status}, with {run.stalls} stalls: {run.attention}")
+        self.found.steps += len(run.steps)
+        if run.status == "purged" and run.run_id in self.told.purged:
+            self.found.purged += 1
             return
-        if [step.number for step in steps] != list(range(run.cursor)):
-            numbers = [step.number for step in steps]
-            self._say(f"{run_id} has records {numbers} and its cursor at {run.cursor}")
-        fences = [step.fence for step in steps]
-        if fences != sorted(fences) or (fences and fences[-1] > run.fence):
-            self._say(f"{run_id} was recorded under fences {fences}, claimed as {run.fence}")
-        self._result(run, steps)
-        for step in steps:
+        if run.status != "completed":
+            state = run.state
+            self._say(
+                f"{run.run_id} is {run.status}, with {state['stalls']} stalls, due at {run.wake}:"
+                f" {state.get('attention')}"
+            )
+            return
+        cursor, fence = run.state["cursor"], run.state["fence"]
+        numbers = [step.number for step in run.steps]
+        if numbers != list(range(cursor)):
+            self._say(f"{run.run_id} has records {numbers} and its cursor at {cursor}")
+        fences = [step.fence for step in run.steps]
+        if fences != sorted(fences) or (fences and fences[-1] > fence):
+            self._say(f"{run.run_id} was recorded under fences {fences}, claimed as {fence}")
+        self._result(run)
+        for step in run.steps:
             self._token(run, step)
-        self._executions(run, steps)
+        self._executions(run)
 
-    def _value(self, run: Run, payload: Payload) -> Any:
-        data = payload.data
-        if payload.ref is not None:
-            data = self.storage.get_value(run.run_id, payload.ref)
-        return json.loads(data)
-
-    def _result(self, run: Run, steps: Sequence[StepRecord]) -> None:
+    def _result(self, run: StoredRun) -> None:
         noted = []
-        for step in steps:
-            if step.outcome is StepOutcome.ERROR:
+        for step in run.steps:
+            if step.outcome == "error":
                 noted.append(FAILED)
-            elif step.kind in {StepKind.TOOL, StepKind.SIGNAL}:
-                noted.append(self._value(run, step.value)[:TOKEN])
-        assert run.result is not None
-        expected = {"number": self._value(run, run.input)["number"], "tokens": noted}
-        result = self._value(run, run.result)
-        if result != expected:
-            self._say(f"{run.run_id} returned {result}; its records make {expected}")
+            elif step.kind in {"tool", "signal"}:
+                noted.append(step.value[:TOKEN])
+        expected = {"number": run.input["number"], "tokens": noted}
+        if run.result != expected:
+            self._say(f"{run.run_id} returned {run.result}; its records make {expected}")
 
-    def _token(self, run: Run, step: StepRecord) -> None:
-        if step.kind is not StepKind.TOOL or step.outcome is StepOutcome.ERROR:
+    def _token(self, run: StoredRun, step: StoredStep) -> None:
+        if step.kind != "tool" or step.outcome == "error":
             return
-        token = self._value(run, step.value)[:TOKEN]
+        token = step.value[:TOKEN]
         self.found.recorded.add(token)
         effects = [
             line
@@ -132,8 +166,8 @@ class Checker:
         if [(line.generation, line.position, line.tool, line.fence) for line in effects] != real:
             self._say(f"{run.run_id} recorded {token} at {step.position}; emitted by {effects}")
 
-    def _executions(self, run: Run, steps: Sequence[StepRecord]) -> None:
-        places = {step.position: step for step in steps if step.kind is StepKind.TOOL}
+    def _executions(self, run: StoredRun) -> None:
+        places = {step.position: step for step in run.steps if step.kind == "tool"}
         groups: dict[tuple[str, int], list[Line]] = defaultdict(list)
         for line in self.by_run[run.run_id]:
             self.found.losses += line.kind == "lost"
@@ -145,33 +179,48 @@ class Checker:
             if step is None or step.tool != group[0].tool or attempt > step.attempts:
                 self._say(f"{run.run_id} has no record of {group}")
                 continue
-            self.found.extra += len(group) - 1
             self._group(run, step, group)
         missing = [position for position in places if not groups.get((position, 1))]
-        if missing:
-            # Announced at most once and never begun: the one way to a record without a start.
-            rest = [position for position in missing if places[position].tool != "kill.once"]
-            if rest:
-                self._say(f"{run.run_id} recorded {rest} without an execution")
+        # Announced at most once and never begun: the one way to a record without a start.
+        rest = [position for position in missing if places[position].tool != "kill.once"]
+        if rest:
+            self._say(f"{run.run_id} recorded {rest} without an execution")
 
-    def _group(self, run: Run, step: StepRecord, group: Sequence[Line]) -> None:
+    def _group(self, run: StoredRun, step: StoredStep, group: Sequence[Line]) -> None:
         """Check the executions of one attempt: all but the one that counted were lost."""
         if step.tool == "kill.once" and len(group) > 1:
             self._say(f"{run.run_id} ran an at-most-once call {len(group)} times: {group}")
-        lost = [line for line in group if self._was_lost(line)]
-        if len(group) > 1 + len(lost):
-            self._say(f"{run.run_id} step {step.position} ran without need: {group}")
+        if len(group) == 1:
+            return
+        recorded = [line for line in group if line.token in self.found.recorded]
+        # Of attempts that failed none has its token in a record: the last claim's was noted.
+        counted = recorded[0] if recorded else max(group, key=lambda line: line.fence)
+        for line in group:
+            if line is counted:
+                continue
+            cause = self._cause(line)
+            self.found.extras.append(Extra(line, cause or "UNEXPLAINED"))
+            if cause is None:
+                self._say(f"{run.run_id} step {step.position} ran without need: {group}")
 
-    def _was_lost(self, start: Line) -> bool:
-        """Tell whether *start*'s process was killed or overtaken before it could be recorded."""
-        if start.token in self.found.recorded:
-            return False
+    def _cause(self, start: Line) -> str | None:
+        """Say what kept *start*'s process from recording it; None if nothing did.
+
+        Only what came before it went on with the run counts: a loss explains one execution.
+        """
         own = [line for line in self.by_run[start.run_id] if line.pid == start.pid]
-        after = own[own.index(start) + 1 :]
-        if any(line.kind == "lost" for line in after):
-            return True
-        went_on = any(line.kind == "start" for line in after)
-        return start.pid in self.killed and not went_on
+        for line in own[own.index(start) + 1 :]:
+            if line.kind == "start":
+                return None
+            if line.kind == "refused":
+                return f"the storage answered {line.token}"
+            if line.kind == "lost":
+                frozen = start.pid in self.told.frozen
+                return "stopped past its lease" if frozen else "overtaken while slow"
+        if start.pid not in self.told.killed:
+            return None
+        point = self.died.get(start.pid)
+        return "killed at a random moment" if point is None else f"killed at {point}"
 
     # -- all runs ----------------------------------------------------------------------------
 
@@ -190,48 +239,6 @@ class Checker:
         for key, places in users.items():
             if len(places) != 1:
                 self._say(f"{key} was used for {places}")
-
-
-class Watcher:
-    """Looks at the records of *database* again and again: none may change or vanish."""
-
-    def __init__(self, database: Path) -> None:
-        self.looks = 0
-        self.violations: list[str] = []
-        self._database = database
-        self._seen: dict[tuple[str, int, int], bytes] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-
-    def _watch(self) -> None:
-        with closing(sqlite3.connect(self._database, timeout=30)) as connection:
-            while True:
-                stopped = self._stop.wait(0.2)
-                self.look(connection)
-                if stopped:
-                    return
-
-    def look(self, connection: sqlite3.Connection) -> None:
-        """Compare every record with what was seen before."""
-        self.looks += 1
-        rows = connection.execute(
-            "SELECT run_id, generation, number, position, kind, tool, fingerprint, outcome, value,"
-            " input, attempts, started, ended, fence, op_id, v FROM steps"
-        )
-        now = {row[:3]: hashlib.sha256(repr(row).encode()).digest() for row in rows}
-        for place, digest in self._seen.items():
-            if now.get(place) != digest:
-                self.violations.append(f"record {place} changed or vanished")
-        self._seen = now
 
 
 def where_hit(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from sequential._events import InvocationFinished
 from sequential._outcomes import Lost
 from sequential.hookspecs import hookimpl
 from tests.acceptance.effects import Effects, Line
+from tests.acceptance.failpoints import reach
 
 REGISTRY = Registry()
 FLOWS = ("chain", "weave", "rest", "insist", "ask")
@@ -44,6 +46,8 @@ Result = dict[str, Any]
 _soon = RetryPolicy(max_attempts=3, first=0.01, longest=0.02)
 _random = random.SystemRandom()  # the same in no two forks
 _log: list[Effects] = []
+_made: set[str] = set()
+"""Tokens that this process made: a flow that is given another one replays."""
 
 
 def write_to(log: Effects) -> None:
@@ -59,7 +63,15 @@ def _say(kind: str, token: str, context: ToolContext, name: str) -> None:
 
 def _begin(context: ToolContext, name: str) -> str:
     token = os.urandom(TOKEN // 2).hex()
+    _made.add(token)
     _say("start", token, context, name)
+    return token
+
+
+def _passed(token: str) -> str:
+    """Return *token*, which a flow has just been given."""
+    if token not in _made:
+        reach("flow.replay")
     return token
 
 
@@ -69,8 +81,11 @@ def _while() -> float:
 
 def _work(context: ToolContext, name: str) -> str:
     token = _begin(context, name)
+    point = "once" if name == "once" else "tool"
     time.sleep(_while())
+    reach(f"{point}.before-effect", context.run_id)
     _say("effect", token, context, name)
+    reach(f"{point}.after-effect", context.run_id)
     time.sleep(_while() / 3)
     return token
 
@@ -93,6 +108,15 @@ async def tended(context: ToolContext, number: int) -> str:
     token = _begin(context, "tended")
     await asyncio.sleep(_while())
     _say("effect", token, context, "tended")
+    return token
+
+
+@tool("kill", "slow", registry=REGISTRY)
+def slow(context: ToolContext) -> str:
+    """Take longer than a third of the lease, so that it is renewed."""
+    token = _begin(context, "slow")
+    time.sleep(0.35)
+    _say("effect", token, context, "slow")
     return token
 
 
@@ -130,7 +154,15 @@ def broken(context: ToolContext) -> str:
 @tool("kill", "once", mode="at-most-once", registry=REGISTRY)
 def once(context: ToolContext) -> str:
     """Never run a second time, even if nobody knows what became of the first."""
-    return _work(context, "once")
+    return _work(context, "once") + "!"  # tells its result from others without its name
+
+
+@tool("kill", "poison", registry=REGISTRY)
+def poison(context: ToolContext) -> str:
+    """Kill the process, every time."""
+    _begin(context, "poison")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
 
 
 @tool("kill", "gated", registry=REGISTRY)
@@ -147,16 +179,19 @@ def gated(context: ToolContext, gate: str) -> str:
 @flow(name="chain", registry=REGISTRY)
 def chain(number: int) -> Steps[Result]:
     """Tool calls and nothing else."""
+    reach("flow.begin")
     tokens = ""
     for each in range(5):
-        tokens += f"{yield from work(each)} "
+        tokens += f"{_passed((yield from work(each)))} "
     return {"number": number, "tokens": tokens.split()}
 
 
 @flow(name="weave", registry=REGISTRY)
 async def weave(number: int) -> Result:
     """Each way in which a tool is run."""
-    tokens = [await work(1), await tended(2), (await bulky(3))[:TOKEN], await timed(4)]
+    reach("flow.begin")
+    tokens = [_passed(await work(1)), _passed(await tended(2))]
+    tokens += [_passed((await bulky(3))[:TOKEN]), await timed(4)]
     return {"number": number, "tokens": tokens}
 
 
@@ -181,7 +216,7 @@ async def insist(number: int) -> Result:
     except ToolError:
         tokens.append(FAILED)
     try:
-        tokens.append(await once())
+        tokens.append((await once())[:TOKEN])
     except ToolError:
         tokens.append(FAILED)
     tokens.append(await work(5))
@@ -197,12 +232,27 @@ def ask(number: int) -> Steps[Result]:
     return {"number": number, "tokens": tokens}
 
 
+@flow(name="slow", registry=REGISTRY)
+def linger(number: int) -> Steps[Result]:
+    """Two tool calls that need their leases renewed."""
+    tokens = [(yield from slow())]
+    tokens.append((yield from slow()))
+    return {"number": number, "tokens": tokens}
+
+
 @flow(name="gate", registry=REGISTRY)
 def gate(number: int, path: str) -> Steps[Result]:
     """A tool call that ends when it is allowed to, and one after it."""
     tokens = [(yield from gated(path))]
     tokens.append((yield from work(2)))
     return {"number": number, "tokens": tokens}
+
+
+@flow(name="doomed", registry=REGISTRY)
+def doomed(number: int) -> Steps[str]:
+    """A tool call that goes well, and one that no process survives."""
+    yield from work(number)
+    return (yield from poison())
 
 
 @flow(name="fall", registry=REGISTRY)

@@ -1,7 +1,7 @@
 """Worker processes that can be killed, forked from one that has imported everything.
 
-Run as a module it is the process that forks: it opens no database and starts no thread, so a fork
-is safe and takes milliseconds. Imported, it is `Nursery`, which talks to that process over pipes.
+Run as a module it is the process that forks: it has no database open and no thread, so a fork is
+safe and takes milliseconds. Imported, it is `Nursery`, which talks to that process over pipes.
 What is killed when, and what it proves, is the tests'.
 """
 
@@ -13,20 +13,28 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
 from sequential import Sequential
+from sequential._outcomes import Completed
 from sequential._polling import PollingTransport
 from sequential._protocol import Terms
 from sequential._worker import Worker
+from sequential.errors import StorageError
+from sequential.storage import Storage
 from tests.acceptance.effects import Effects
+from tests.acceptance.failpoints import arm
 from tests.acceptance.kill_flows import REGISTRY, Losses, write_to
+from tests.acceptance.seams import BringsMarks, SeamedStorage, SeamedTransport
 
 ROOT = Path(__file__).parents[2]
+STOPPED = -int(signal.SIGSTOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +45,31 @@ class House:
         folder: Holds the database, the effects log and what the processes say.
         lease: Seconds.
         every: Seconds between two looks of a worker.
+        disk: Folder of the database, when it lies elsewhere.
+        coded: Whether values go through a payload codec.
+        stalls: Claims without progress before a run is quarantined.
     """
 
     folder: str
     lease: float = 0.5
     every: float = 0.05
+    disk: str = ""
+    coded: bool = False
+    stalls: int = 10_000
 
     @property
     def database(self) -> Path:
-        return Path(self.folder) / "runs.db"
+        return Path(self.disk or self.folder) / "runs.db"
+
+    @property
+    def quota(self) -> Path:
+        """While it is there, workers' connections get no more pages."""
+        return Path(self.folder) / "quota"
+
+    @property
+    def url(self) -> str:
+        """Of the storage. A kill does not lose what the system has: no sync is needed."""
+        return f"sqlite:///{self.database}?synchronous=normal"
 
     @property
     def log(self) -> Path:
@@ -55,17 +79,56 @@ class House:
     def said(self) -> Path:
         return Path(self.folder) / "stderr.txt"
 
-    def open(self, pause: str = "budget") -> Sequential:
-        """Open the application. A kill does not lose what the system has: no sync is needed."""
-        terms = Terms(lease=self.lease, max_stalls=10_000, longest_backoff=0.1, blocked_first=0.1)
+    def open(
+        self,
+        pause: str = "budget",
+        storage: Storage | None = None,
+        transport: PollingTransport | None = None,
+    ) -> Sequential:
+        """Open the application, by default with a storage and a transport without seams."""
+        terms = Terms(self.lease, self.stalls, longest_backoff=0.1, blocked_first=0.1)
         return Sequential(
-            f"sqlite:///{self.database}?synchronous=normal",
-            PollingTransport(self.every),
+            self.url if storage is None else storage,
+            PollingTransport(self.every) if transport is None else transport,
             pause,
-            [Losses()],
+            [Losses(), BringsMarks()],
             registry=REGISTRY,
+            payload=["mark"] if self.coded else [],
             terms=terms,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one worker is to do.
+
+    Attributes:
+        pause: Its pause policy.
+        concurrency: Runs at a time.
+        point: Where to die; empty for nowhere.
+        hit: The how-manieth time it comes by.
+        stops: Whether to stop there instead.
+        flow: A flow to start and execute before it looks around; empty for none.
+        run_id: Of that run.
+        number: Its input.
+        purges: Whether to purge that run when it has ended.
+    """
+
+    pause: str = "budget"
+    concurrency: int = 3
+    point: str = ""
+    hit: int = 1
+    stops: bool = False
+    flow: str = ""
+    run_id: str = ""
+    number: int = 0
+    purges: bool = False
+
+    def begin(self, app: Sequential) -> None:
+        """Start the run, if there is one. Doing so again is safe."""
+        app.start(self.flow, {"number": self.number}, run_id=self.run_id)
+        if self.flow == "ask":
+            app.signal(self.run_id, "go", f"signal-{self.number}", signal_id="only")
 
 
 # -- the tests' side -------------------------------------------------------------------------
@@ -103,9 +166,22 @@ class Nursery:
 
     def worker(self, pause: str = "budget", concurrency: int = 3) -> int:
         """Fork a worker; return its pid."""
-        pid: int = self._ask("worker", pause, concurrency)
+        return self.send_out(Order(pause, concurrency))
+
+    def send_out(self, order: Order) -> int:
+        """Fork a worker that carries out *order*; return its pid."""
+        pid: int = self._ask("worker", asdict(order))
         self.alive.add(pid)
         return pid
+
+    def ended(self) -> dict[int, int]:
+        """Return pid and exit code of those who ended by themselves since the last call.
+
+        Who stopped is among them, with the code `STOPPED`.
+        """
+        codes = {int(pid): code for pid, code in self._ask("ended", 0).items()}
+        self.alive.difference_update(pid for pid, code in codes.items() if code != STOPPED)
+        return codes
 
     def kill(self, pid: int) -> None:
         """End *pid* at whatever instruction it is."""
@@ -154,19 +230,26 @@ def serve(house: House, commands: TextIO, answers: TextIO) -> None:
     """Carry out commands until there are no more."""
     log = Effects(house.log)
     write_to(log)
+    # What is imported and looked up at the first opening is had by every fork.
+    with tempfile.TemporaryDirectory() as folder, replace(house, folder=folder, disk="").open():
+        pass
     children: set[int] = set()
     for line in commands:
-        word, argument, *more = json.loads(line)
+        word, argument = json.loads(line)
         answer: object
         if word == "worker":
             pid = os.fork()
             if pid == 0:
-                be_worker(house, argument, *more)
+                be_worker(house, log, Order(**argument))
             children.add(pid)
             answer = pid
         elif word == "freeze":
             os.kill(argument, signal.SIGSTOP)
             answer = os.WIFSTOPPED(os.waitpid(argument, os.WUNTRACED)[1])
+        elif word == "ended":
+            codes = dict(filter(None, map(_reaped, sorted(children))))
+            children -= {pid for pid, code in codes.items() if code != STOPPED}
+            answer = codes
         else:
             assert word == "reap"
             answer = os.waitstatus_to_exitcode(os.waitpid(argument, 0)[1])
@@ -178,8 +261,15 @@ def serve(house: House, commands: TextIO, answers: TextIO) -> None:
         os.waitpid(pid, 0)
 
 
-def be_worker(house: House, pause: str, concurrency: int) -> None:
-    """Be a worker until told to end; never return."""
+def _reaped(pid: int) -> tuple[int, int] | None:
+    found, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+    if not found:
+        return None
+    return pid, STOPPED if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
+
+
+def be_worker(house: House, log: Effects, order: Order) -> None:
+    """Carry out *order* until told to end; never return."""
     code = 1
     try:
         faulthandler.enable()  # a crash of the interpreter is to be seen, not taken for a kill
@@ -187,14 +277,42 @@ def be_worker(house: House, pause: str, concurrency: int) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
-        with house.open(pause) as app:
-            Worker(app, concurrency, grace=20.0).run()
+        if order.point:
+            sign = signal.SIGSTOP if order.stops else signal.SIGKILL
+            arm(order.point, order.hit, sign, log)
+        storage = _opened(house, log)
+        with house.open(order.pause, storage, SeamedTransport(house.every)) as app:
+            worker = Worker(app, order.concurrency, grace=20.0)
+            # Who is told to end before it works ends as soon as it would begin to.
+            signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+            if order.flow:
+                _execute(app, order)
+            worker.run()
         code = 0
     except BaseException:  # noqa: BLE001  (a child must not go on as the nursery)
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def _opened(house: House, log: Effects) -> SeamedStorage:
+    """Open the storage, trying again as a supervisor would."""
+    while True:
+        try:
+            return SeamedStorage(house.url, log, house.quota)
+        except StorageError:
+            time.sleep(0.1)
+
+
+def _execute(app: Sequential, order: Order) -> None:
+    order.begin(app)
+    outcome = app.execute(order.run_id)
+    while order.purges and not isinstance(outcome, Completed):
+        time.sleep(0.01)
+        outcome = app.execute(order.run_id)
+    if order.purges:
+        app.purge(order.run_id)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from sequential import Sequential
 from sequential._model import Status
 from sequential._storage import Loaded
 from tests.acceptance.effects import Effects, Line, read
-from tests.acceptance.history_check import Checker, Findings
+from tests.acceptance.history_check import Checker, Findings, Told
 from tests.acceptance.kill_flows import write_to
 from tests.acceptance.nursery import House, Nursery
 
@@ -55,7 +55,8 @@ class Scene:
         return loaded
 
     def check(self) -> Findings:
-        found = Checker(self.app.storage, read(self.house.log), self.nursery.killed).check()
+        told = Told(self.nursery.killed)
+        found = Checker(self.house.database, read(self.house.log), told).check()
         assert not found.violations
         return found
 

@@ -11,7 +11,7 @@ import pytest
 from sequential._model import Status
 from tests.acceptance.crowd import race
 from tests.acceptance.effects import Effects, read
-from tests.acceptance.history_check import Checker
+from tests.acceptance.history_check import Checker, Told
 from tests.acceptance.kill_flows import write_to
 from tests.acceptance.nursery import House
 
@@ -73,8 +73,7 @@ def test_under_every_step_each_step_is_made_by_the_one_process_that_paused_after
 
 
 def _check(house: House) -> None:
-    with house.open() as app:
-        found = Checker(app.storage, read(house.log), killed=()).check()
+    found = Checker(house.database, read(house.log), Told()).check()
     assert not found.violations
     assert (found.runs, found.extra, found.losses) == (ROUNDS, 0, 0)
     assert found.executions == ROUNDS * STEPS

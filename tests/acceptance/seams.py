@@ -1,0 +1,186 @@
+"""Where a worker of these tests can be told to die: around its storage, transport and codec.
+
+Production code has no hooks for it. A storage that hands on to the real one says which commit is
+which, SQLite itself says which statement of it is next, and a payload codec and a transport stand
+where any plugin may. What was refused is written into the effects log.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from sequential._clock import SYSTEM_CLOCK
+from sequential._model import ENDED_STATUSES, Run, Status, StepKind, StepRecord
+from sequential._payload import PayloadCodec, Place
+from sequential._polling import PollingTransport
+from sequential._sqlite.storage import SqliteStorage
+from sequential._sqlite.url import read_sqlite_url
+from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale
+from sequential.errors import StorageError
+from sequential.hookspecs import hookimpl
+from tests.acceptance.effects import Effects, Line
+from tests.acceptance.failpoints import reach
+
+T = TypeVar("T")
+_TOKEN_JSON = 34
+"""Bytes of a tool's token as JSON text; only these results are made again after a death."""
+_MANY = 1 << 30
+_STATEMENTS = {
+    "INSERT INTO steps": "steps",
+    "DELETE FROM steps": "steps",
+    "DELETE FROM stored_values": "values",
+    "UPDATE runs": "run",
+    "COMMIT": "commit",
+}
+
+
+def kind_of(run: Run, expect: Run, steps: Sequence[StepRecord]) -> str:  # noqa: PLR0911
+    """Name the transition that turns *expect* into *run*."""
+    if run.status in ENDED_STATUSES:
+        return "end"
+    if run.status is Status.RUNNING and run.fence > expect.fence:
+        return "claim"
+    if steps:
+        return _kind_of_record(run, steps[0])
+    if len(run.inbox) > len(expect.inbox):
+        return "message"
+    if run.status is Status.PAUSED:
+        return "park"
+    if run.open != expect.open:
+        announced = any(found.intent for found in run.open.values())
+        return "intent" if announced else "attempt"
+    return "renew"
+
+
+def _kind_of_record(run: Run, step: StepRecord) -> str:
+    if step.kind is not StepKind.TOOL or step.tool == "kill.once":
+        return "record"
+    return "step" if run.status is Status.RUNNING else "last-step"
+
+
+class SeamedStorage:
+    """The SQLite storage at *url*, each operation of it between two failpoints.
+
+    While *quota* is there, its connections get no pages beyond those that the database has.
+    """
+
+    def __init__(self, url: str, log: Effects, quota: Path) -> None:
+        self._log = log
+        self._quota = quota
+        self._local = threading.local()
+        self._inner = SqliteStorage(read_sqlite_url(url), SYSTEM_CLOCK)
+        connections = self._inner._connections
+        connect = connections._connect
+
+        def traced() -> sqlite3.Connection:
+            connection = connect()
+            connection.set_trace_callback(self._statement)
+            return connection
+
+        connections._connect = traced  # type: ignore[method-assign]
+        connections.close()
+        connections._closed = False
+
+    @property
+    def deployment(self) -> str:
+        return self._inner.deployment
+
+    def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
+        return self._at("create", run.run_id, lambda: self._inner.create(run, steps))
+
+    def load(self, run_id: str, after: int = 0) -> Loaded | None:
+        return self._at("load", run_id, lambda: self._inner.load(run_id, after))
+
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        kind = kind_of(run, expect, steps)
+        return self._at(kind, run.run_id, lambda: self._inner.commit(run, expect, steps))
+
+    def due(self, limit: int, flows: Collection[str] | None, hold: float) -> Sequence[str]:
+        return self._at("due", "-", lambda: self._inner.due(limit, flows, hold))
+
+    def find(self, query: Query) -> Page:
+        return self._inner.find(query)
+
+    def put_value(self, run_id: str, data: bytes) -> str:
+        return self._at("value", run_id, lambda: self._inner.put_value(run_id, data))
+
+    def get_value(self, run_id: str, digest: str) -> bytes:
+        return self._at("fetch", run_id, lambda: self._inner.get_value(run_id, digest))
+
+    def purge(self, expect: Run) -> bool:
+        return self._at("purge", expect.run_id, lambda: self._inner.purge(expect))
+
+    def probe(self) -> Probe:
+        return self._inner.probe()
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _at(self, kind: str, run_id: str, operation: Callable[[], T]) -> T:
+        reach(f"{kind}.before", run_id)
+        self._local.within = kind, run_id
+        self._keep_quota()
+        try:
+            answer = operation()
+        except StorageError as error:
+            self._log.write(Line("refused", os.getpid(), type(error).__name__, run_id))
+            raise
+        finally:
+            self._local.within = None
+        if answer is not STALE:
+            reach(f"{kind}.after", run_id)
+        return answer
+
+    def _keep_quota(self) -> None:
+        connection = self._inner._connections._slot().connection
+        full = self._quota.exists()
+        if connection is not None and full != getattr(self._local, "full", False):
+            # Fewer than there are is taken for as many as there are.
+            connection.execute(f"PRAGMA max_page_count = {1 if full else _MANY}")
+            self._local.full = full
+
+    def _statement(self, text: str) -> None:
+        within = getattr(self._local, "within", None)
+        if within is None:
+            return
+        for beginning, name in _STATEMENTS.items():
+            if text.startswith(beginning):
+                reach(f"{within[0]}.{name}", within[1])
+
+
+class SeamedTransport(PollingTransport):
+    """Polling, each message of it between two failpoints."""
+
+    def send(self, run_id: str, delay: float = 0.0) -> None:
+        if run_id:
+            reach("send.before", run_id)
+        super().send(run_id, delay)
+        if run_id:
+            reach("send.after", run_id)
+
+
+class Marks:
+    """A payload codec that changes nothing, and is a failpoint for a tool's result."""
+
+    id = "mark"
+
+    def encode(self, data: bytes, place: Place) -> bytes:
+        if len(data) == _TOKEN_JSON and place.part.endswith(":value"):
+            reach("encode", place.run_id)
+        return data
+
+    def decode(self, data: bytes, place: Place) -> bytes:
+        return data
+
+
+class BringsMarks:
+    """The plugin that brings it."""
+
+    @hookimpl
+    def sequential_payload_codecs(self) -> Sequence[PayloadCodec]:
+        return [Marks()]
