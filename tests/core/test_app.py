@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -468,3 +468,34 @@ def test_many_threads_may_share_one_application(any_stage: Stage) -> None:
     for thread in threads:
         thread.join(60)
     assert sorted(results) == [(n, n + 2) for n in range(8)]
+
+
+def test_what_is_no_flow_tag_or_time_is_said_to_be_none(stage: Stage) -> None:
+    simple(stage)
+    app, no = stage.app(), cast("Any", simple)
+    with pytest.raises(TypeError, match="put @flow on it"):
+        app.start(no)
+    with pytest.raises(ConfigError, match="tags map text to text"):
+        app.start("simple", tags=no)
+    with pytest.raises(ConfigError, match="a datetime with a time zone"):
+        app.start("simple", wake=no)
+    with pytest.raises(ConfigError, match="a time that a clock can show"):
+        app.find(since=no)
+    assert not app.find().runs
+
+
+def test_a_host_with_a_wrong_clock_sleeps_by_the_storages(any_stage: Stage) -> None:
+    """A run that was created already claimed is all that such a process has heard of the time."""
+
+    @flow(name="naps", registry=any_stage.registry)
+    def naps() -> Steps[str]:
+        yield sleep(60)
+        return "rested"
+
+    app = any_stage.app()
+    app.driver.time.is_now(any_stage.clock.now() + 86_400)
+    start = any_stage.clock.now()
+    assert app.run(naps) == "rested"
+    assert any_stage.clock.now() - start == pytest.approx(60, abs=5)
+    (run,) = app.find().runs
+    assert run.created == pytest.approx(start, abs=5)

@@ -78,5 +78,5 @@ def test_attempts_keep_their_distance(installed: str, tmp_path: Path) -> None:
     lines = (tmp_path / "other").read_text("utf-8").splitlines()
     at = [json.loads(line)["at"] for line in lines]
     assert len(at) == 3
-    # Lines are written when attempts end; the clock in them is rounded to milliseconds.
+    # The clock in a line is read a moment after the attempt was let go.
     assert all(later - earlier > 0.15 for earlier, later in pairwise(at))

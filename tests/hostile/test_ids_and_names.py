@@ -369,6 +369,21 @@ def pair(input: object) -> Steps[object]:
 pair.__qualname__ = "two"
 
 
+@pytest.mark.parametrize("entry", cases("ids"))
+def test_an_id_reaches_a_store_of_ones_own_only_if_it_is_allowed(entry: Entry) -> None:
+    store, run_id = Dicts(), entry.value
+    executor = create_flow_executor(store, lambda *call: 1, registry=Registry())
+    if entry.more.get("allowed"):
+        executor.execute(pair, run_id, {"id": 1})
+        assert list(store.states) == [run_id]
+        return
+    with pytest.raises(RunIdInvalid):
+        executor.execute(pair, run_id, {"id": 1})
+    with pytest.raises(RunIdInvalid):
+        executor.resume(run_id)
+    assert store.states == {}
+
+
 @pytest.mark.parametrize("entry", cases("own_states"))
 def test_a_state_that_a_store_hands_back_is_read_or_refused(entry: Entry) -> None:
     store = Dicts()

@@ -79,7 +79,7 @@ class Simulation(Happenings):
             self._check()
 
     def _to_the_end(self) -> None:
-        until = self.clock.monotonic() + LONGEST
+        until = self.clock.monotonic() + LONGEST + self.ahead
         looks: Counter[str] = Counter()
         for _ in range(400):
             going = [run_id for run_id in self.memory.watched if self._goes_on(run_id)]

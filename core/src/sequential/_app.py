@@ -256,6 +256,10 @@ class Sequential(Tended):
         )
 
     def _flow(self, flow: str | Flow[..., Any]) -> Flow[..., Any]:
+        given: object = flow
+        if not isinstance(given, str | Flow):
+            msg = f"{given!r:.80} is no flow; put @flow on it, or give the name of a flow"
+            raise TypeError(msg)
         name = flow if isinstance(flow, str) else flow.name
         known = self.registry.flows.get(name)
         if known is None and isinstance(flow, Flow):
@@ -312,6 +316,11 @@ def _wake(wake: datetime | timedelta | None) -> Wake:
         return NOW
     if isinstance(wake, timedelta):
         return In(wake.total_seconds())
+    given: object = wake
+    if not isinstance(given, datetime):
+        raise ConfigError(
+            "wake", given, "give a datetime with a time zone, or a timedelta from now"
+        )
     if wake.tzinfo is None:
         raise ConfigError("wake", wake.isoformat(), "add a time zone, such as datetime.UTC")
     return At(wake.timestamp())
@@ -319,6 +328,8 @@ def _wake(wake: datetime | timedelta | None) -> Wake:
 
 def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
     given: Mapping[Any, Any] = tags
+    if not isinstance(given, Mapping):
+        raise ConfigError("tags", given, "tags map text to text, as in {'team': 'shop'}")
     for name, value in given.items():
         text = isinstance(name, str) and isinstance(value, str)
         if not text or not 0 < len(name) <= 64 or len(value) > 256:

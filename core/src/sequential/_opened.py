@@ -199,7 +199,7 @@ class Opened:
         try:
             moment = None if since is None else since.timestamp()
             statuses = tuple(Status(each) for each in some)
-        except (ValueError, OverflowError, OSError) as error:
+        except (AttributeError, ValueError, OverflowError, OSError) as error:
             known = ", ".join(Status)
             remedy = f"a status is one of {known}, and `since` a time that a clock can show"
             raise ConfigError("find", f"{error!s:.100}", remedy) from None

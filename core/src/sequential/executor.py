@@ -20,7 +20,7 @@ from ._full_storage import FullStorage
 from ._own_store import Store, on_loop_of_caller, settle
 from ._plugins import Plugins
 from ._registry import REGISTRY, Registry
-from ._run_id import new_run_id
+from ._run_id import check_run_id, new_run_id
 from ._storage import Storage
 from .errors import (
     ConfigError,
@@ -80,7 +80,8 @@ class FlowExecutor:
 
         Args:
             flow: A flow, its registered name, or a plain generator or coroutine function.
-            run_id: Its id, such as that of the request it answers; by default a new UUID.
+            run_id: 1 to 128 of ``A-Za-z0-9_~.-``, such as the id of the request that it answers; by
+                default a new UUID.
             input: An object of the flow's parameters by name, or its raw input; None for the
                 input that is stored with the run, or for none.
 
@@ -125,11 +126,11 @@ class FlowExecutor:
     def _turn(
         self, flow: str | Flow[..., Any] | Callable[..., Any], run_id: str | None, given: object
     ) -> Turned:
-        chosen = new_run_id() if run_id is None else run_id
+        chosen = new_run_id() if run_id is None else check_run_id(run_id)
         return self._runs.carry(self._flow(flow), chosen, given)
 
     def _again(self, run_id: str) -> Turned:
-        name = self._runs.flow_of(run_id)
+        name = self._runs.flow_of(check_run_id(run_id))
         if name is None:
             raise RunMissing(run_id)
         return self._runs.carry(self._flow(name), run_id, None)

@@ -44,7 +44,7 @@ _lock = threading.Lock()
 def sequential_call_tool(call: ToolCall) -> Generator[None, Answer, Answer]:
     if _pace is not None:
         _pace.wait()
-    started = time.monotonic()
+    at, started = time.time(), time.monotonic()
     outcome = "ok"
     try:
         answer = yield  # the attempt itself: other plugins, then the registered tool
@@ -56,17 +56,17 @@ def sequential_call_tool(call: ToolCall) -> Generator[None, Answer, Answer]:
             outcome = "pending"
         return answer
     finally:
-        _write(call, outcome, time.monotonic() - started)
+        _write(call, outcome, at, time.monotonic() - started)
 
 
-def _write(call: ToolCall, outcome: str, seconds: float) -> None:
+def _write(call: ToolCall, outcome: str, at: float, seconds: float) -> None:
     """Append one line. Names of the input's parts, never their values: an audit is read by many."""
     given: object = call.input
     names: object = type(given).__name__
     if isinstance(given, dict):
         names = sorted(cast("dict[str, object]", given))
     line: dict[str, object] = {
-        "at": round(time.time(), 3),
+        "at": round(at, 3),
         "run": call.context.run_id,
         "position": call.context.position,
         "attempt": call.context.attempt,
