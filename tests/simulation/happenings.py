@@ -118,7 +118,9 @@ class Happenings(Traffic):
         self.counts["clocks"] += 1
         act = self.choices.below(3)
         if act == 0:
-            self.choices.one_of(self.processes).time.drift = self.choices.one_of((1.0, 0.5, 3.0))
+            time = self.choices.one_of(self.processes).time
+            time.is_now(time.now())  # what has passed, has passed at the old pace
+            time.drift = self.choices.one_of((1.0, 0.5, 3.0))
         elif act == 1:
             process = self.choices.one_of(self.processes)
             process.time.is_now(process.time.now() - self.choices.one_of(PASSING))
