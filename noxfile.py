@@ -29,6 +29,8 @@ TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
 # Every branch of these is taken by a test: they decide what is written and what is done again.
 DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
 IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
+# Schedules and mutants prove the protocol, which is the same on every Python: once is enough.
+PROVEN_ONCE = ("--ignore=tests/simulation", "--ignore=tests/mutation")
 MKDOCS = "docs/.mkdocs/mkdocs.yml"
 # What `bench` measures beside us. Installed by that session alone, and never in uv.lock.
 PEERS = {
@@ -138,9 +140,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=list(PYTHONS))
 def tests(session: nox.Session) -> None:
-    """Run all tests on each supported Python of this machine."""
+    """Run all tests on the lowest supported Python, and on each other that this machine has."""
     sync(session, "test")
-    session.run("pytest", *(session.posargs or IN_PARALLEL))
+    once = () if session.python == LOWEST else PROVEN_ONCE
+    session.run("pytest", *(session.posargs or (*IN_PARALLEL, *once)))
 
 
 @nox.session(python=LOWEST, reuse_venv=False)
@@ -152,7 +155,7 @@ def minimums(session: nox.Session) -> None:
         *(f"--editable=./{with_testing(member)}" for member in MEMBERS),
         silent=True,
     )
-    session.run("pytest", *(session.posargs or IN_PARALLEL))
+    session.run("pytest", *(session.posargs or (*IN_PARALLEL, *PROVEN_ONCE)))
 
 
 def with_testing(member: Path) -> str:

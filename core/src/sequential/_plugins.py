@@ -178,7 +178,10 @@ class Plugins:
         try:
             scheme = urlsplit(url).scheme
         except ValueError as error:
-            raise ConfigError(noun, url, f"it cannot be read as a URL: {error}") from None
+            # Nobody knows where in it a password stands, so nothing after the scheme is shown; nor
+            # is the error, which may quote it.
+            shown, reason = f"{url.partition(':')[0]}:…", type(error).__name__
+            raise ConfigError(noun, shown, f"it cannot be read as a URL ({reason})") from None
         factory = factories.get(scheme)
         if factory is None:
             raise SchemeUnknown(noun, scheme or url, factories, self._remedy(noun, scheme))
