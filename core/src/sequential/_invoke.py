@@ -7,12 +7,21 @@ kept warm. Everything after the claim is `_runner`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from . import _codec
 from ._events import InvocationFinished, InvocationStarted
 from ._holding import Holding
-from ._model import ENDED_STATUSES, At, Attention, Run, Status, evolve
+from ._model import (
+    ENDED_STATUSES,
+    At,
+    Attention,
+    Run,
+    Status,
+    StepKind,
+    StepOutcome,
+    evolve,
+)
 from ._outcomes import (
     Blocked,
     Busy,
@@ -202,11 +211,16 @@ def _check_complete(run: Run, player: Player) -> None:
     numbers = [record.number for record in player.ready]
     # Counted first: a damaged cursor may be larger than memory.
     if len(numbers) != run.cursor or numbers != list(range(len(numbers))):
-        message = f"{len(numbers)} of {run.cursor} step records are there"
-        raise Obstacle("corrupt", f"the history of run {run.run_id!r} is damaged: {message}")
-    if any(record.fence > run.fence for record in player.ready):
-        message = "a step was recorded under a claim that nobody had"
-        raise Obstacle("corrupt", f"the history of run {run.run_id!r} is damaged: {message}")
+        _refuse_damage(run, f"{len(numbers)} of {run.cursor} step records are there")
+    for record in player.ready:
+        if record.fence > run.fence:
+            _refuse_damage(run, f"step {record.position} was recorded under a claim nobody had")
+        if record.outcome is StepOutcome.TIMEOUT and record.kind is not StepKind.SIGNAL:
+            _refuse_damage(run, f"step {record.position} timed out, which only signals do")
+
+
+def _refuse_damage(run: Run, what: str) -> NoReturn:
+    raise Obstacle("corrupt", f"the history of run {run.run_id!r} is damaged: {what}")
 
 
 def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:

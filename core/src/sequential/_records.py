@@ -21,8 +21,6 @@ from ._model import (
     Open,
     Parent,
     Run,
-    StepKind,
-    StepOutcome,
     StepRecord,
 )
 from ._record_payload import pack_inside, pack_payload, unpack_inside, unpack_payload
@@ -319,8 +317,6 @@ def unpack_step(run_id: str, row: Sequence[object]) -> StepRecord:
         found = msgspec.convert(row, StepRow, builtin_types=_BYTES)
         if found.v != FORMAT:
             raise RecordCorrupt(run_id, _name_format(found.v))
-        if found.outcome is StepOutcome.TIMEOUT and found.kind is not StepKind.SIGNAL:
-            raise ValueError("only the wait for a signal ends by its timeout")  # noqa: TRY301
         return _fill_step(found)
     except (msgspec.MsgspecError, ValueError) as error:
         reason = _name_column(str(error), STEP_COLUMNS)
