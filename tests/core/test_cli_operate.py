@@ -4,6 +4,7 @@ import pytest
 
 from sequential._model import At, evolve
 from sequential._plugins import PluginInfo
+from sequential._sqlite.storage import SqliteStorage
 from sequential._storage import Stale
 from tests.fix_cli import CommandLine
 
@@ -109,3 +110,16 @@ def test_demo_without_a_storage_takes_a_file_to_throw_away(
     assert len(list(command_line.directory.glob("sequential-demo-*/demo.db"))) == 1
     assert not (command_line.directory / "sequential.db").exists()
     assert "look around:  sequential --storage sqlite:///" in result.stderr
+
+
+def test_doctor_repairs_a_storage_that_can(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "2 runs were armed that nobody would have woken"
+    assert "nothing to repair" in command_line.ok("doctor", "--repair")
+    monkeypatch.setattr(SqliteStorage, "repair", lambda _: [said], raising=False)
+    assert f"repaired: {said}" in command_line.ok("doctor", "--repair")
+    assert command_line.json("doctor", "--repair")["repaired"] == [said]
+    assert command_line.json("doctor")["repaired"] == []
+    elsewhere = f"sqlite:///{command_line.database}.values"
+    assert command_line.json("doctor", "--repair", "--values", elsewhere)["repaired"] == [said] * 2

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,28 @@ def test_a_flow_and_a_tool_may_share_a_name() -> None:
 
     assert registry.tools
     assert registry.flows
+
+
+def logged(function: Callable[[], int]) -> Callable[[], int]:
+    @functools.wraps(function)
+    def inner() -> int:
+        return function()
+
+    return inner
+
+
+def test_two_functions_behind_one_decorator_are_two() -> None:
+    def charge() -> int:
+        return 1
+
+    def refund() -> int:
+        return 2
+
+    refund.__qualname__ = charge.__qualname__
+    registry = Registry()
+    tool("shop", "charge", registry=registry)(logged(charge))
+    with pytest.raises(NameTaken):
+        tool("shop", "charge", registry=registry)(logged(refund))
 
 
 def test_a_reload_of_the_same_function_replaces_it(folder: Path) -> None:

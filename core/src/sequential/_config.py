@@ -31,6 +31,7 @@ class Settings:
     Attributes:
         storage: URL of the storage.
         transport: URL of the resume transport.
+        values: URL of the storage that keeps large values; empty for the one of the records.
         pause: Pause policy: ``every-step``, ``budget``, ``budget:30s,100steps``, ``when-waiting``.
         plugins: Names of the installed plugins to use; None for all.
         modules: Modules and files that hold the flows and tools, as ``package.module`` or
@@ -48,6 +49,7 @@ class Settings:
 
     storage: str = "sqlite:///sequential.db"
     transport: str = "poll:"
+    values: str = ""
     pause: str = "budget"
     plugins: tuple[str, ...] | None = None
     modules: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class Settings:
         return {
             "storage": self.storage,
             "transport": self.transport,
+            "values": self.values,
             "pause": self.pause,
             "plugins": self.plugins,
             "check": self.check,
@@ -83,7 +86,7 @@ class Settings:
     def __repr__(self) -> str:
         """Show the settings without the secrets that URLs may hold, and without tables."""
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
-        shown |= {"storage": shown_url(self.storage), "transport": shown_url(self.transport)}
+        shown |= {name: shown_url(shown[name]) for name in ("storage", "transport", "values")}
         del shown["tables"]
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -179,6 +182,10 @@ def _url(setting: str, value: object) -> str:
     raise ConfigError(setting, shown, "write a URL, such as sqlite:///flows.db or poll:")
 
 
+def _url_or_none(setting: str, value: object) -> str:
+    return "" if value == "" else _url(setting, value)
+
+
 def _policy(setting: str, value: object) -> str:
     try:
         PausePolicy.parse(value if isinstance(value, str) else str(value))
@@ -231,6 +238,7 @@ def _count(least: int) -> Callable[[str, object], int]:
 _READ: Final[dict[str, Callable[[str, object], Any]]] = {
     "storage": _url,
     "transport": _url,
+    "values": _url_or_none,
     "pause": _policy,
     "plugins": _names,
     "modules": _names,

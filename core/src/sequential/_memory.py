@@ -181,8 +181,16 @@ class MemoryStorage:
         self._nudged.pop(run_id, None)
         for place in [place for place in self._steps if place[0] == run_id]:
             del self._steps[place]
+        self._forget_values(run_id)
+
+    def _forget_values(self, run_id: str) -> None:
         for key in [key for key in self._values if key[0] == run_id]:
             del self._values[key]
+
+    def drop_values(self, run_id: str) -> None:
+        """Delete all values of the run."""
+        with self._lock:
+            self._forget_values(run_id)
 
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds, and say what it cannot do."""

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Protocol, Self, cast, get_args
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
 from ._checking import Replayed, hold_against, replay
 from ._clock import SYSTEM_CLOCK, Clock
-from ._config import load
+from ._config import load, shown_url
 from ._drive import Driver, token
 from ._invoke import outcome_of
 from ._model import Run, Status, StepRecord
@@ -31,9 +31,10 @@ from ._registry import REGISTRY, Registry
 from ._replay import Check
 from ._requests import Engine
 from ._run_id import check_run_id
-from ._storage import Page, Probe, Query, Storage
+from ._storage import Page, Probe, Query, Storage, ValuePlace
 from ._targets import import_modules
 from ._transport import ResumeTransport
+from ._values_elsewhere import ValuesElsewhere
 from .errors import ConfigError, FlowNotFound, RunMissing, ValueCorrupt
 
 _RECORD_ONLY = 1 << 30
@@ -61,6 +62,7 @@ class Opened:
         pause: str | PausePolicy = "budget",
         plugins: Sequence[object] | None = None,
         *,
+        values: str | ValuePlace = "",
         registry: Registry = REGISTRY,
         check: Check = "inputs",
         payload: Sequence[str] = (),
@@ -77,6 +79,7 @@ class Opened:
             pause: ``every-step``, ``budget`` (also ``budget:30s,100steps``) or ``when-waiting``.
             plugins: Names of installed plugins to use, and plugin objects; None for all that are
                 installed.
+            values: The same for another place for large values; by default they are with the runs.
             registry: Where flows and tools are looked up.
             check: What a replay compares: ``inputs``, ``names`` or ``off``.
             payload: Payload codecs for what is stored from now on, in order.
@@ -111,9 +114,7 @@ class Opened:
             if isinstance(transport, str)
             else transport
         )
-        self.storage = (
-            self.plugins.open_storage(storage, clock) if isinstance(storage, str) else storage
-        )
+        self.storage = self._open(storage, values)
         self.engine = Engine(
             registry,
             payloads,
@@ -126,6 +127,18 @@ class Opened:
         )
         self.driver = Driver(self.engine, self.storage, self.transport, self.plugins, clock, warm)
         self._outside = Outside(self.engine, self.storage, clock, token)
+
+    def _open(self, storage: str | Storage, values: str | ValuePlace) -> Storage:
+        plugins, clock = self.plugins, self.clock
+        runs = plugins.open_storage(storage, clock) if isinstance(storage, str) else storage
+        if not values:
+            return runs
+        place = plugins.open_storage(values, clock) if isinstance(values, str) else values
+        if not callable(getattr(place, "drop_values", None)):
+            shown = shown_url(values) if isinstance(values, str) else type(values).__name__
+            remedy = "this storage cannot keep the values of runs elsewhere: it has no drop_values"
+            raise ConfigError("values", shown, remedy)
+        return ValuesElsewhere(runs, cast("ValuePlace", place))
 
     @classmethod
     def from_config(cls, directory: Path | None = None, **overrides: Any) -> Self:

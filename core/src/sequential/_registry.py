@@ -5,6 +5,7 @@ Names stand in stored records, so they are looked up here and never imported fro
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import timedelta
@@ -82,7 +83,8 @@ def _is_reload(first: Callable[..., Any], second: Callable[..., Any]) -> bool:
     # The file and line, not the module's name: a file run as a script and imported again is one.
     # A cell of a notebook that is run again is a new file each time, but always of __main__.
     cells = first.__module__ == second.__module__ == "__main__"
-    one, two = first.__code__, second.__code__
+    # What a decorator of somebody's wraps is looked at: its wrappers all stand on one line.
+    one, two = inspect.unwrap(first).__code__, inspect.unwrap(second).__code__
     same_line = (one.co_filename, one.co_firstlineno) == (two.co_filename, two.co_firstlineno)
     rerun = cells and one.co_filename != two.co_filename
     return first.__qualname__ == second.__qualname__ and (same_line or rerun)

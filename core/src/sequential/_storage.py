@@ -168,3 +168,22 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Give connections back. The storage may not be used afterwards."""
+
+
+class ValuePlace(Protocol):
+    """A storage that can also hold the large values of runs that live in another one."""
+
+    def put_value(self, run_id: str, data: bytes) -> str:
+        """As `Storage.put_value`; the run has no record here."""
+
+    def get_value(self, run_id: str, digest: str) -> bytes:
+        """As `Storage.get_value`."""
+
+    def drop_values(self, run_id: str) -> None:
+        """Delete all values of the run, and nothing else; that there are none is no error."""
+
+    def probe(self) -> Probe:
+        """As `Storage.probe`."""
+
+    def close(self) -> None:
+        """As `Storage.close`."""

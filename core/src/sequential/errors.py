@@ -53,10 +53,19 @@ message names is an attribute. This module knows nothing else of the package.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class SequentialError(Exception):
     """Everything that Sequential raises on purpose, but `RunCancelled`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes: the constructors take values, of which the sentence is made."""
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[SequentialError], args: tuple[Any, ...]) -> SequentialError:
+    return kind.__new__(kind, *args)
 
 
 # The constructors take the values and make the sentence, so that no two places phrase one

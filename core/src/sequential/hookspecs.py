@@ -123,6 +123,7 @@ def sequential_observe(event: Event) -> None:
 
 __all__ = [
     "PROJECT",
+    "ResumeTransport",
     "StorageFactory",
     "TransportFactory",
     "hookimpl",

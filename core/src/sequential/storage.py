@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ._clock import Clock
+from ._codec import decode as decode_value
+from ._codec import encode as encode_value
 from ._model import At, In, Payload, Run, Status, StepKind, StepOutcome, StepRecord, Wake, evolve
 from ._record_payload import pack_payload, unpack_payload
 from ._record_shapes import RUN_COLUMNS, STEP_COLUMNS
@@ -15,7 +17,7 @@ from ._records import (
     unpack_step,
     unpack_tags,
 )
-from ._storage import STALE, Loaded, Page, Probe, Query, Stale, Storage
+from ._storage import STALE, Loaded, Page, Probe, Query, Stale, Storage, ValuePlace
 from ._storage_probe import try_contract
 from ._storage_rules import (
     MAX_PAGE,
@@ -51,9 +53,12 @@ __all__ = [
     "StepRecord",
     "Storage",
     "StorageTime",
+    "ValuePlace",
     "Wake",
     "as_created",
     "check_limit",
+    "decode_value",
+    "encode_value",
     "evolve",
     "is_same",
     "pack_payload",

@@ -167,6 +167,11 @@ class SqliteStorage:
             raise ValueCorrupt(run_id, digest, "its bytes have another digest")
         return data
 
+    def drop_values(self, run_id: str) -> None:
+        """Delete all values of the run."""
+        with self._connections.writing() as connection:
+            connection.execute(sql.DROP_VALUES, (run_id,))
+
     def purge(self, expect: Run) -> bool:
         """Shrink an ended run to a tombstone; remove a tombstone. Return whether it did."""
         run_id = expect.run_id

@@ -108,6 +108,7 @@ class FreshProcesses:
         settings = self._session.settings
         own = {
             variable("storage"): settings.storage,
+            variable("values"): settings.values,
             variable("transport"): settings.transport,
             variable("pause"): settings.pause,
         }

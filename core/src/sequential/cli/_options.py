@@ -19,15 +19,16 @@ from ._session import Session
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_COMMON = ("storage", "transport", "as_json", "debug")
+_COMMON = ("storage", "values", "transport", "as_json", "debug")
 
 
 def common_options(command: F) -> F:
-    """Add ``--storage``, ``--transport``, ``--json`` and ``--debug``."""
+    """Add ``--storage``, ``--values``, ``--transport``, ``--json`` and ``--debug``."""
     for option in (
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else."),
         click.option("--transport", metavar="URL", help="Resume transport, such as poll:."),
+        click.option("--values", metavar="URL", help="Another storage for large values."),
         click.option("--storage", metavar="URL", help="Storage, such as sqlite:///flows.db."),
     ):
         command = option(command)
@@ -40,6 +41,7 @@ def remember(ctx: click.Context, common: dict[str, Any]) -> Session:
     if session is None:
         session = ctx.obj = Session()
     session.set("storage", common["storage"])
+    session.set("values", common["values"])
     session.set("transport", common["transport"])
     session.json = session.json or common["as_json"]
     session.debug = session.debug or common["debug"]

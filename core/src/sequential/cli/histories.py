@@ -99,7 +99,8 @@ def _replay_files(session: Session, load: Sequence[str], places: Sequence[Path])
 
     agreed = differ = unread = 0
     # Neither the storage nor the keys of the configuration are where this runs.
-    settings = {"storage": "memory:", "transport": "poll:", "payload": (), "telemetry": "off"}
+    here = {"storage": "memory:", "values": "", "transport": "poll:"}
+    settings = {**here, "payload": (), "telemetry": "off"}
     with session.app_with_flows(load, **settings) as app:
         for path in files_in(places):
             try:

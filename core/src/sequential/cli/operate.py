@@ -9,6 +9,7 @@ import click
 
 from .._config import shown_url
 from .._plugins import PluginInfo, Plugins
+from .._storage import Storage
 from ._audit import Finding, audit
 from ._options import duration, with_session
 from ._session import Session
@@ -57,14 +58,17 @@ def _plugin_row(plugin: PluginInfo) -> list[str]:
               help="How many runs to look at, newest first.")  # fmt: skip
 @click.option("--overdue", type=duration, metavar="DURATION", default="60s", show_default=True,
               help="How long a run may be due before nobody seems to look.")  # fmt: skip
+@click.option("--repair", is_flag=True,
+              help="First let the storage put right what is wrong with its own parts.")  # fmt: skip
 @with_session
-def doctor_command(session: Session, limit: int, overdue: float) -> int:
+def doctor_command(session: Session, limit: int, overdue: float, repair: bool) -> int:
     """Try what the storage promises, and look for runs that need somebody.
 
     Exit code 1 if there is anything to do.
     """
     with session.app() as app:
         probe = app.probe()
+        repaired = _repaired(app.storage) if repair else []
         schema = getattr(app.storage, "schema", None)
         found, looked = audit(app, limit, overdue)
     if session.json:
@@ -75,6 +79,7 @@ def doctor_command(session: Session, limit: int, overdue: float) -> int:
                 "deployment": app.storage.deployment,
                 "checks": list(probe.checks),
                 "cannot": list(probe.cannot),
+                "repaired": repaired,
                 "runs": looked,
                 "findings": [each._asdict() for each in found],
             }
@@ -92,8 +97,18 @@ def doctor_command(session: Session, limit: int, overdue: float) -> int:
         output.text(f"ok: {line}")
     for line in probe.cannot:
         output.text(f"cannot {line}")
+    for line in repaired:
+        output.text(f"repaired: {line}")
+    if repair and not repaired:
+        output.text("nothing to repair")
     _print_findings(session, found, looked)
     return 1 if found else 0
+
+
+def _repaired(storage: Storage) -> list[str]:
+    """Let *storage* repair itself; most have no parts that could come apart, and no `repair`."""
+    repair = getattr(storage, "repair", list)
+    return list(repair())
 
 
 def _print_findings(session: Session, found: list[Finding], looked: int) -> None:

@@ -1,0 +1,113 @@
+"""Large values in another place than the records: `Sequential(storage, values=...)`.
+
+Values are written before the commit that refers to them and deleted after the purge that was the
+last to, so both places may fail apart from each other and no record loses a value. Knows no storage
+by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from itertools import chain
+
+from ._model import Run, Status, StepRecord
+from ._storage import Loaded, Page, Probe, Query, Stale, Storage, ValuePlace
+from ._storage_probe import try_contract
+from ._storage_rules import is_same
+from .errors import ValueCorrupt
+
+_RECORD_ONLY = 1 << 30
+"""No generation has as many steps: asked for those after it, a storage reads the record alone."""
+
+
+class ValuesElsewhere:
+    """The records of *runs* with the values of *values*. Closes both."""
+
+    def __init__(self, runs: Storage, values: ValuePlace) -> None:
+        self._runs = runs
+        self._values = values
+
+    @property
+    def deployment(self) -> str:
+        """That of the runs."""
+        return self._runs.deployment
+
+    @property
+    def schema(self) -> object:
+        """That of the runs, or None."""
+        return getattr(self._runs, "schema", None)
+
+    def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
+        """Store *run* if its id is free; return what is stored under the id either way."""
+        return self._runs.create(run, steps)
+
+    def load(self, run_id: str, after: int = 0) -> Loaded | None:
+        """Return one consistent snapshot, or None if there is no such run."""
+        return self._runs.load(run_id, after)
+
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        """Write *run* and append *steps*, all or nothing, if *expect* is what is stored."""
+        return self._runs.commit(run, expect, steps)
+
+    def due(self, limit: int, flows: Collection[str] | None, hold: float) -> Sequence[str]:
+        """Return ids of runs whose wake time has passed, longest due first."""
+        return self._runs.due(limit, flows, hold)
+
+    def find(self, query: Query) -> Page:
+        """Return one page of the runs that match *query*, newest first, without their steps."""
+        return self._runs.find(query)
+
+    def put_value(self, run_id: str, data: bytes) -> str:
+        """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
+        return self._values.put_value(run_id, data)
+
+    def get_value(self, run_id: str, digest: str) -> bytes:
+        """Return the bytes kept under *digest* for the run.
+
+        Those of runs that are older than this setting are still beside the records.
+        """
+        try:
+            return self._values.get_value(run_id, digest)
+        except ValueCorrupt:
+            with suppress(ValueCorrupt):
+                return self._runs.get_value(run_id, digest)
+            raise
+
+    def purge(self, expect: Run) -> bool:
+        """Shrink an ended run to a tombstone, or remove a tombstone, and drop its values.
+
+        A tombstone goes last: should this die with the values still there, they are found by it,
+        when it is due 30 days after the end or purged by hand.
+        """
+        if expect.status is Status.PURGED:
+            loaded = self._runs.load(expect.run_id, _RECORD_ONLY)
+            if loaded is None or not is_same(loaded.run, expect):
+                return False
+            self._values.drop_values(expect.run_id)
+            return self._runs.purge(expect)
+        done = self._runs.purge(expect)
+        if done:
+            self._values.drop_values(expect.run_id)
+        return done
+
+    def probe(self) -> Probe:
+        """Try each, and both together."""
+        runs, values = self._runs.probe(), self._values.probe()
+        name = f"{runs.storage}, values in {values.storage}"
+        held = dict.fromkeys((*runs.checks, *try_contract(self, name)))
+        return runs._replace(
+            storage=name, checks=(*held, *(f"values: {each}" for each in values.checks))
+        )
+
+    def repair(self) -> Sequence[str]:
+        """Repair both, as far as they can be."""
+        found = (getattr(each, "repair", None) for each in (self._runs, self._values))
+        return list(chain.from_iterable(repair() for repair in found if repair is not None))
+
+    def close(self) -> None:
+        """Close both."""
+        try:
+            self._runs.close()
+        finally:
+            self._values.close()
