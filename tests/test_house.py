@@ -171,6 +171,15 @@ def test_a_pure_module_reads_no_clock(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path not in CORE_MODULES], ids=lambda path: path.stem
+)
+def test_a_plugin_uses_what_is_public(path: Path) -> None:
+    """What a plugin of ours needs, others need too."""
+    private = re.compile(r"sequential(\.\w+)*\._")
+    assert not [place(path, node) for node, module in imports(path) if private.match(module)]
+
+
 def test_nothing_stored_can_run_code_when_it_is_read() -> None:
     assert not [
         f"{place(path, node)} {module}"

