@@ -31,11 +31,18 @@ DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
 IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
 # Schedules and mutants prove the protocol, which is the same on every Python: once is enough.
 PROVEN_ONCE = ("--ignore=tests/simulation", "--ignore=tests/mutation")
+# So are the servers that storages talk to. With the oldest drivers they are asked once more.
+SERVERS = ("--ignore=tests/postgres", "--ignore=tests/s3")
 MKDOCS = "docs/.mkdocs/mkdocs.yml"
 # What `bench` measures beside us. Installed by that session alone, and never in uv.lock.
 PEERS = {
     "DBOS": ("dbos>=3.4,<4",),
-    "LangGraph": ("langgraph>=1.2,<2", "langgraph-checkpoint-sqlite>=3.1,<4"),
+    "LangGraph": (
+        "langgraph>=1.2,<2",
+        "langgraph-checkpoint-sqlite>=3.1,<4",
+        "langgraph-checkpoint-postgres>=3.2,<4",
+    ),
+    "Absurd": ("absurd-sdk>=0.5,<0.6", "absurdctl>=0.5,<0.6"),
 }
 
 # Prints the packages outside the standard library that importing its argument brings in.
@@ -142,7 +149,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests on the lowest supported Python, and on each other that this machine has."""
     sync(session, "test")
-    once = () if session.python == LOWEST else PROVEN_ONCE
+    once = () if session.python == LOWEST else (*PROVEN_ONCE, *SERVERS)
     session.run("pytest", *(session.posargs or (*IN_PARALLEL, *once)))
 
 
@@ -155,7 +162,9 @@ def minimums(session: nox.Session) -> None:
         *(f"--editable=./{with_testing(member)}" for member in MEMBERS),
         silent=True,
     )
-    session.run("pytest", *(session.posargs or (*IN_PARALLEL, *PROVEN_ONCE)))
+    session.run(
+        "pytest", *(session.posargs or (*IN_PARALLEL, *PROVEN_ONCE, "--ignore=tests/acceptance"))
+    )
 
 
 def with_testing(member: Path) -> str:
@@ -263,6 +272,5 @@ def simulate(session: nox.Session) -> None:
 def chaos(session: nox.Session) -> None:
     """Kill real processes, one test at a time, so that no test kills another's."""
     sync(session, "test")
-    session.run(
-        "pytest", "-s", "-m", "chaos", "-p", "no:xdist", "tests/acceptance", *session.posargs
-    )
+    places = ("tests/acceptance", "tests/postgres")
+    session.run("pytest", "-s", "-m", "chaos", "-p", "no:xdist", *places, *session.posargs)

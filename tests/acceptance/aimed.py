@@ -72,16 +72,16 @@ class AimedKills(Campaign):
             assert code == 0, f"{pid} ended by itself at {point.name}: {code}"
             self.missed[point.name] += 1
             self.waiting.append(point)
-        order.begin(self.app)
+        self.begin(order)
         if order.purges:
             self._purge(order.run_id)
 
     def _purge(self, run_id: str) -> None:
         """Purge what its purger left whole: it must be all there, or all gone."""
         self.purged.add(run_id)
-        run = self.app.get(run_id)
+        run = self.ask(lambda: self.app.get(run_id))
         if run.status is Status.COMPLETED:
-            assert self.app.purge(run_id)
+            assert self.ask(lambda: self.app.purge(run_id))
 
 
 class AimedStops(AimedKills):
@@ -104,7 +104,7 @@ class AimedStops(AimedKills):
             for pid in self.gone_on[stood:]:
                 assert self.nursery.end(pid) == 0
             for order in orders:
-                order.begin(self.app)
+                self.begin(order)
             self.in_time()
             self.feed()
 

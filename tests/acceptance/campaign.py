@@ -10,15 +10,19 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sequential._model import OPEN_STATUSES, Status
+from sequential.errors import OutcomeUnknown, StorageUnavailable
 from tests.acceptance.effects import Line, Tail, read
 from tests.acceptance.history_check import Checker, Findings, Told, where_hit
 from tests.acceptance.kill_flows import FLOWS
 from tests.acceptance.nursery import House, Nursery, Order
 from tests.acceptance.watcher import Watcher
 
+T = TypeVar("T")
 PAUSES = ("budget", "every-step", "when-waiting")
 
 
@@ -121,7 +125,7 @@ class Campaign:
         self.until = begun + self.plan.seconds
         with self.house.open() as app, Nursery(self.house) as nursery:
             self.app, self.nursery, self.tail = app, nursery, Tail(self.house.log)
-            with Watcher(self.house.database) as watcher:
+            with Watcher(self.house.book) as watcher:
                 self.feed()
                 self.strike()
                 self.settle()
@@ -138,7 +142,7 @@ class Campaign:
     def feed(self) -> None:
         """Keep as many runs open as the plan says."""
         for _ in range(self.plan.open_runs - self._open()):
-            self.order(FLOWS[self.ordered % len(FLOWS)]).begin(self.app)
+            self.begin(self.order(FLOWS[self.ordered % len(FLOWS)]))
 
     def order(self, flow: str, **more: object) -> Order:
         """Return the order to start one more run of *flow*."""
@@ -147,8 +151,24 @@ class Campaign:
         self.started.append(run_id)
         return Order(flow=flow, run_id=run_id, number=self.ordered, **more)  # type: ignore[arg-type]
 
+    def begin(self, order: Order) -> None:
+        """Start the run of *order* if it is not there."""
+        self.ask(lambda: order.begin(self.app))
+
+    def ask(self, work: Callable[[], T]) -> T:
+        """Return what *work* returns; a server that does not answer is asked again."""
+        while True:
+            try:
+                return work()
+            except (StorageUnavailable, OutcomeUnknown):
+                if not self.house.server or time.monotonic() > self.until:
+                    raise
+
     def _open(self) -> int:
-        return len(self.app.find(status=list(OPEN_STATUSES), limit=1000).runs)
+        return self._count(*OPEN_STATUSES)
+
+    def _count(self, *statuses: Status) -> int:
+        return len(self.ask(lambda: self.app.find(status=statuses, limit=1000)).runs)
 
     def settle(self) -> None:
         """Wait until every run has ended, with everybody awake."""
@@ -185,8 +205,8 @@ class Campaign:
     def _report(self, seconds: float, watcher: Watcher, exits: list[int]) -> Report:
         lines = read(self.house.log)
         told = Told(self.nursery.killed, self.stopped, self.started, self.purged)
-        found = Checker(self.house.database, lines, told).check()
-        quarantined = len(self.app.find(status=Status.QUARANTINED, limit=1000).runs)
+        found = Checker(self.house.book, lines, told).check()
+        quarantined = self._count(Status.QUARANTINED)
         violations = [*found.violations, *watcher.violations]
         title = f"{type(self).__name__}, seed {self.plan.seed}"
         return Report(

@@ -1,4 +1,4 @@
-"""The independent checker: reads the effects log and the storage's file, and believes nobody else.
+"""The independent checker: reads the effects log and the stored rows, and believes nobody else.
 
 It knows what the protocol promises (G1-G6, I1-I7 of its invariants), what the flows compute from
 their steps, and which processes were killed. It uses no engine and no storage: rows are read with
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
+from tests.acceptance.book import Where
 from tests.acceptance.effects import Line
 from tests.acceptance.kill_flows import FAILED, TOKEN
 from tests.acceptance.stored import Stored, StoredRun, StoredStep
@@ -82,10 +82,10 @@ class Told:
 
 
 class Checker:
-    """Checks the runs in *database* against *lines* and what the campaign *told*."""
+    """Checks the runs stored *where* against *lines* and what the campaign *told*."""
 
-    def __init__(self, database: Path, lines: Sequence[Line], told: Told) -> None:
-        self.stored = Stored(database)
+    def __init__(self, where: Where, lines: Sequence[Line], told: Told) -> None:
+        self.stored = Stored(where)
         self.told = told
         self.found = Findings()
         self.by_run: dict[str, list[Line]] = defaultdict(list)

@@ -28,10 +28,11 @@ from sequential._protocol import Terms
 from sequential._worker import Worker
 from sequential.errors import StorageError
 from sequential.storage import Storage
+from tests.acceptance.book import Where, open_storage
 from tests.acceptance.effects import Effects
 from tests.acceptance.failpoints import arm
 from tests.acceptance.kill_flows import REGISTRY, Losses, write_to
-from tests.acceptance.seams import BringsMarks, SeamedStorage, SeamedTransport
+from tests.acceptance.seams import BringsMarks, SeamedStorage, SeamedTransport, seamed
 
 ROOT = Path(__file__).parents[2]
 STOPPED = -int(signal.SIGSTOP)
@@ -46,6 +47,7 @@ class House:
         lease: Seconds.
         every: Seconds between two looks of a worker.
         disk: Folder of the database, when it lies elsewhere.
+        server: URL of the storage, when it is none of SQLite.
         coded: Whether values go through a payload codec.
         stalls: Claims without progress before a run is quarantined.
     """
@@ -54,6 +56,7 @@ class House:
     lease: float = 0.5
     every: float = 0.05
     disk: str = ""
+    server: str = ""
     coded: bool = False
     stalls: int = 10_000
 
@@ -69,7 +72,12 @@ class House:
     @property
     def url(self) -> str:
         """Of the storage. A kill does not lose what the system has: no sync is needed."""
-        return f"sqlite:///{self.database}?synchronous=normal"
+        return self.server or f"sqlite:///{self.database}?synchronous=normal"
+
+    @property
+    def book(self) -> Where:
+        """Where a checker reads what is stored."""
+        return self.server or self.database
 
     @property
     def log(self) -> Path:
@@ -88,7 +96,7 @@ class House:
         """Open the application, by default with a storage and a transport without seams."""
         terms = Terms(self.lease, self.stalls, longest_backoff=0.1, blocked_first=0.1)
         return Sequential(
-            self.url if storage is None else storage,
+            open_storage(self.url) if storage is None else storage,
             PollingTransport(self.every) if transport is None else transport,
             pause,
             [Losses(), BringsMarks()],
@@ -300,7 +308,7 @@ def _opened(house: House, log: Effects) -> SeamedStorage:
     """Open the storage, trying again as a supervisor would."""
     while True:
         try:
-            return SeamedStorage(house.url, log, house.quota)
+            return seamed(house.url, log, house.quota)
         except StorageError:
             time.sleep(0.1)
 

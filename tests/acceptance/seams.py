@@ -14,15 +14,14 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from sequential._clock import SYSTEM_CLOCK
 from sequential._model import ENDED_STATUSES, Run, Status, StepKind, StepRecord
 from sequential._payload import PayloadCodec, Place
 from sequential._polling import PollingTransport
 from sequential._sqlite.storage import SqliteStorage
-from sequential._sqlite.url import read_sqlite_url
-from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale
+from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale, Storage
 from sequential.errors import StorageError
 from sequential.hookspecs import hookimpl
+from tests.acceptance.book import open_storage
 from tests.acceptance.effects import Effects, Line
 from tests.acceptance.failpoints import reach
 
@@ -64,27 +63,11 @@ def _kind_of_record(run: Run, step: StepRecord) -> str:
 
 
 class SeamedStorage:
-    """The SQLite storage at *url*, each operation of it between two failpoints.
+    """The storage *inner*, each operation of it between two failpoints."""
 
-    While *quota* is there, its connections get no pages beyond those that the database has.
-    """
-
-    def __init__(self, url: str, log: Effects, quota: Path) -> None:
+    def __init__(self, inner: Storage, log: Effects) -> None:
         self._log = log
-        self._quota = quota
-        self._local = threading.local()
-        self._inner = SqliteStorage(read_sqlite_url(url), SYSTEM_CLOCK)
-        connections = self._inner._connections
-        connect = connections._connect
-
-        def traced() -> sqlite3.Connection:
-            connection = connect()
-            connection.set_trace_callback(self._statement)
-            return connection
-
-        connections._connect = traced  # type: ignore[method-assign]
-        connections.close()
-        connections._closed = False
+        self._inner = inner
 
     @property
     def deployment(self) -> str:
@@ -104,7 +87,7 @@ class SeamedStorage:
         return self._at("due", "-", lambda: self._inner.due(limit, flows, hold))
 
     def find(self, query: Query) -> Page:
-        return self._inner.find(query)
+        return self._at("find", "-", lambda: self._inner.find(query))
 
     def put_value(self, run_id: str, data: bytes) -> str:
         return self._at("value", run_id, lambda: self._inner.put_value(run_id, data))
@@ -123,18 +106,50 @@ class SeamedStorage:
 
     def _at(self, kind: str, run_id: str, operation: Callable[[], T]) -> T:
         reach(f"{kind}.before", run_id)
-        self._local.within = kind, run_id
-        self._keep_quota()
         try:
-            answer = operation()
+            answer = self._operate(kind, run_id, operation)
         except StorageError as error:
             self._log.write(Line("refused", os.getpid(), type(error).__name__, run_id))
             raise
-        finally:
-            self._local.within = None
         if answer is not STALE:
             reach(f"{kind}.after", run_id)
         return answer
+
+    def _operate(self, kind: str, run_id: str, operation: Callable[[], T]) -> T:
+        return operation()
+
+
+class SeamedSqlite(SeamedStorage):
+    """SQLite, whose statements are failpoints too.
+
+    While *quota* is there, its connections get no pages beyond those that the database has.
+    """
+
+    _inner: SqliteStorage
+
+    def __init__(self, inner: SqliteStorage, log: Effects, quota: Path) -> None:
+        super().__init__(inner, log)
+        self._quota = quota
+        self._local = threading.local()
+        connections = inner._connections
+        connect = connections._connect
+
+        def traced() -> sqlite3.Connection:
+            connection = connect()
+            connection.set_trace_callback(self._statement)
+            return connection
+
+        connections._connect = traced  # type: ignore[method-assign]
+        connections.close()
+        connections._closed = False
+
+    def _operate(self, kind: str, run_id: str, operation: Callable[[], T]) -> T:
+        self._local.within = kind, run_id
+        self._keep_quota()
+        try:
+            return operation()
+        finally:
+            self._local.within = None
 
     def _keep_quota(self) -> None:
         connection = self._inner._connections._slot().connection
@@ -151,6 +166,14 @@ class SeamedStorage:
         for beginning, name in _STATEMENTS.items():
             if text.startswith(beginning):
                 reach(f"{within[0]}.{name}", within[1])
+
+
+def seamed(url: str, log: Effects, quota: Path) -> SeamedStorage:
+    """Open the storage at *url* with every seam that it can have."""
+    storage = open_storage(url)
+    if isinstance(storage, SqliteStorage):
+        return SeamedSqlite(storage, log, quota)
+    return SeamedStorage(storage, log)
 
 
 class SeamedTransport(PollingTransport):

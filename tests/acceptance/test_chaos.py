@@ -6,7 +6,6 @@ and what every extra execution was for; its seed is in the name of the test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,6 @@ STOPS, STOPS_SEEDS = 2, (6,)
 ON_FULL_DISK = 60
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 60)]
-
-
-@pytest.fixture(autouse=True)
-def shown(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Print the tables whether or not the test passes: they are what the session is for."""
-    yield
-    said = capsys.readouterr().out
-    with capsys.disabled():
-        print(said)  # noqa: T201  (as above)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

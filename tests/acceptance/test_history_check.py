@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -180,24 +180,20 @@ def test_the_watcher_sees_a_record_change_or_vanish(
     house: House, app: Sequential, statement: str
 ) -> None:
     watcher = Watcher(house.database)
-    look: Callable[[], None]
-    with closing(sqlite3.connect(house.database)) as connection:
-        look = lambda: watcher.look(connection)  # noqa: E731
-        look()
-        look()
-        assert watcher.violations == []
-        damage(house, statement)
-        look()
+    watcher.look()
+    watcher.look()
+    assert watcher.violations == []
+    damage(house, statement)
+    watcher.look()
     assert len(watcher.violations) == 1
     assert "('chain', 0," in watcher.violations[0]
 
 
 def test_the_watcher_lets_a_run_be_purged_as_a_whole(house: House, app: Sequential) -> None:
     watcher = Watcher(house.database)
-    with closing(sqlite3.connect(house.database)) as connection:
-        watcher.look(connection)
-        assert app.purge("chain")
-        watcher.look(connection)
+    watcher.look()
+    assert app.purge("chain")
+    watcher.look()
     assert watcher.violations == []
 
 

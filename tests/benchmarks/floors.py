@@ -1,41 +1,57 @@
-"""The floors on SQLite: bare statements on files that our own migration has set up.
+"""What the floors share: a connection with bare statements, and operations made ready.
 
-The tables, columns, indexes, pragmas and kinds of values are those of the storage; what is left
-out is everything else: guards, clocks, packing, the record of the run.
+The tables, columns, indexes and kinds of values are those of the storage; what is left out is
+everything else: guards, clocks, packing, the record of the run. Knows no storage by name.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Protocol
 
-from sequential._clock import SYSTEM_CLOCK
 from sequential._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
 from sequential._protocol import NOTHING, Terms, claimed, keep
-from sequential._records import pack_run, pack_state, pack_step
-from sequential._sqlite import SqliteStorage, open_sqlite
-from sequential._sqlite import queries as sql
 from sequential._storage_rules import as_created
+from sequential.storage import Storage
 
 RUN_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 TERMS = Terms()
 
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection with the settings of the storage's, to a file with its tables."""
-    open_sqlite(f"sqlite:///{path}", SYSTEM_CLOCK).close()
-    return reconnect(path)
+Operation = Callable[[], object]
 
 
-def reconnect(path: Path) -> sqlite3.Connection:
-    """Return another connection with the same settings."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
-    connection.execute("PRAGMA foreign_keys = OFF")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
+class Bare(Protocol):
+    """One connection to the tables of a storage, with the storage's own settings."""
+
+    def create(self, run: Run) -> None:
+        """Put *run* into the table."""
+        ...
+
+    def insert(self, run_id: str, step: StepRecord) -> Operation:
+        """Make one INSERT of a step's columns ready, with its commit."""
+        ...
+
+    def update(self, run: Run, after: Run) -> Operation:
+        """Make one UPDATE of a run's columns ready, with its commit, to those of *after*."""
+        ...
+
+    def load(self, run_id: str) -> None:
+        """Send what the storage sends to read a run and its steps."""
+        ...
+
+    def values(self, run_id: str) -> list[bytes]:
+        """Return the values of a run's steps, read by one SELECT of all their columns."""
+        ...
+
+    def save(self, run: Run, step: StepRecord | None = None) -> Run:
+        """Send what the storage sends to commit; return what is stored then."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
 
 
 def record(number: int) -> StepRecord:
@@ -69,26 +85,26 @@ def new_run(run_id: str = RUN_ID) -> Run:
 class InsertFloor:
     """One INSERT of a step's columns, and its commit."""
 
-    def __init__(self, path: Path) -> None:
-        self.connection = connect(path)
+    def __init__(self, bare: Bare) -> None:
+        self.bare = bare
         self.number = 0
 
-    def ready(self) -> Callable[[], object]:
+    def ready(self) -> Operation:
         """Return the operation, its values made before it is timed."""
-        row = (RUN_ID, *pack_step(record(self.number)))
+        step = record(self.number)
         self.number += 1
-        return lambda: self.connection.execute(sql.APPEND_STEP, row)
+        return self.bare.insert(RUN_ID, step)
 
 
 class CommitFloor:
     """The storage's own `commit` of one step, without an engine around it."""
 
-    def __init__(self, path: Path) -> None:
-        self.storage: SqliteStorage = open_sqlite(f"sqlite:///{path}", SYSTEM_CLOCK)
-        self.run = self.storage.create(new_run())
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.run = storage.create(new_run())
         self.number = 0
 
-    def ready(self) -> Callable[[], object]:
+    def ready(self) -> Operation:
         """Return the operation, its values made before it is timed."""
         step = record(self.number)
         kept = evolve(keep(self.run, NOTHING, time.time(), TERMS), op_id=step.op_id)
@@ -104,18 +120,13 @@ class CommitFloor:
 class ClaimFloor:
     """One UPDATE of a run's columns, and its commit: what a claim cannot do without."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    def __init__(self, bare: Bare) -> None:
+        self.bare = bare
         self.run = as_created(new_run(), time.time())
-        connection.execute(sql.CREATE_RUN, pack_run(self.run))
+        bare.create(self.run)
 
-    def ready(self) -> Callable[[], object]:
+    def ready(self) -> Operation:
         """Return the operation, its values made before it is timed."""
-        run, now = self.run, time.time()
-        op_id = os.urandom(16).hex()
-        values = (
-            *(0, run.version + 1, op_id, "1", "running", now + 60, None),
-            *(pack_state(run), run.run_id, run.version, run.op_id, "{}"),
-        )
-        self.run = evolve(run, version=run.version + 1, op_id=op_id)
-        return lambda: self.connection.execute(sql.COMMIT_RUN, values)
+        before = self.run
+        self.run = evolve(before, version=before.version + 1, op_id=os.urandom(16).hex())
+        return self.bare.update(before, self.run)

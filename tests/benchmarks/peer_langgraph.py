@@ -1,4 +1,4 @@
-"""A hundred no-op tasks of LangGraph's functional API, on its SQLite saver.
+"""A hundred no-op tasks of LangGraph's functional API, on its saver for SQLite or Postgres.
 
 Imported by name and wrapped by hand: the type checker runs where LangGraph is not installed.
 """
@@ -16,7 +16,6 @@ from .peers import STEPS, serve
 def main() -> None:
     """Serve."""
     func: Any = import_module("langgraph.func")
-    saver: Any = import_module("langgraph.checkpoint.sqlite").SqliteSaver
 
     def noop(n: int) -> dict[str, int]:
         return {"n": n}
@@ -28,7 +27,8 @@ def main() -> None:
             task(n).result()
         return count
 
-    with saver.from_conn_string(f"{sys.argv[1]}/langgraph.db") as opened:
+    with _saver(sys.argv[1]) as opened:
+        opened.setup()
         graph = func.entrypoint(checkpointer=opened)(steps)
 
         def carry() -> None:
@@ -36,6 +36,14 @@ def main() -> None:
             graph.invoke(STEPS, config, durability="sync")
 
         serve(carry)
+
+
+def _saver(url: str) -> Any:
+    if url.startswith("sqlite:"):
+        saver: Any = import_module("langgraph.checkpoint.sqlite").SqliteSaver
+        return saver.from_conn_string(url.removeprefix("sqlite:///"))
+    saver = import_module("langgraph.checkpoint.postgres").PostgresSaver
+    return saver.from_conn_string(url)
 
 
 if __name__ == "__main__":

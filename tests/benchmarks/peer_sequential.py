@@ -11,5 +11,5 @@ from .peers import STEPS, serve
 
 if __name__ == "__main__":
     made = subject(lambda n: None)
-    with Sequential(f"sqlite:///{sys.argv[1]}/sequential.db", registry=made.registry) as app:
+    with Sequential(sys.argv[1], registry=made.registry) as app:
         serve(lambda: app.run(made.flow, {"count": STEPS}))

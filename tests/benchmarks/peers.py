@@ -1,4 +1,4 @@
-"""A no-op step of Sequential, DBOS and LangGraph on SQLite, in turn, on one disk.
+"""A no-op step of Sequential, DBOS, Absurd and LangGraph, in turn, on one disk or one server.
 
 Each runs in a process of its own, so that the threads of one do not disturb another while it
 waits; a process is told to carry a hundred steps and answers with the seconds that they took,
@@ -6,8 +6,11 @@ its start and end included. A peer that is not installed is left out, and that i
 
 Durability: Sequential commits each step to a write-ahead log with ``synchronous=FULL``. DBOS keeps
 its own setting, SQLite's rollback journal with ``FULL``. LangGraph's saver turns the write-ahead
-log on, with ``FULL``, and is asked for ``durability="sync"``. So all three have synced a step to
-the disk before the next one starts.
+log on, with ``FULL``, and is asked for ``durability="sync"``; it syncs on another thread, and its
+flow goes on before that.
+
+On Postgres all share one server and its settings: `fsync` and `synchronous_commit` are on, and none
+of them turns one off for its session. Each has a database of its own.
 """
 
 from __future__ import annotations
@@ -16,20 +19,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from tempfile import TemporaryFile
 
+from .grounds import Ground
 from .measure import Row, Size, median
 
 STEPS = 100
-_GOALS = {"dbos": 8.0, "langgraph": 3.0}
+_DISTRIBUTIONS = {"absurd": "absurd-sdk"}
+_SAVERS = {"SQLite": "langgraph-checkpoint-sqlite", "Postgres": "langgraph-checkpoint-postgres"}
 
 
 class _Peer:
     """One process that carries steps when it is told to."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        command = [sys.executable, "-m", f"{__package__}.peer_{name}", str(folder)]
-        self._log = (folder / f"{name}.log").open("w")
+    def __init__(self, name: str, url: str) -> None:
+        command = [sys.executable, "-m", f"{__package__}.peer_{name}", url]
+        self._log = TemporaryFile("w+")  # noqa: SIM115  (closed in `close`)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
         )
@@ -38,7 +43,7 @@ class _Peer:
         """Return the seconds of one step, the mean of one run.
 
         Raises:
-            EOFError: The process has ended.
+            EOFError: The process has ended; what it said last.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -47,7 +52,8 @@ class _Peer:
         for line in self._process.stdout:
             if line.startswith("took "):
                 return float(line.split()[1]) / STEPS
-        raise EOFError
+        self._log.seek(0)
+        raise EOFError(self._log.read()[-2000:])
 
     def close(self) -> None:
         """End the process."""
@@ -57,10 +63,10 @@ class _Peer:
         self._log.close()
 
 
-def measure(folder: Path, size: Size) -> Iterator[Row]:
+def measure(ground: Ground, size: Size) -> Iterator[Row]:
     """Measure whoever is installed."""
-    names = ["sequential", *(name for name in _GOALS if _installed(name))]
-    peers = {name: _Peer(name, folder) for name in names}
+    names = ["sequential", *(name for name in ground.peers if _installed(name, ground.name))]
+    peers = {name: _Peer(name, ground.url()) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(max(5, size.operations // STEPS) + 1):
         for name in names:
@@ -72,15 +78,19 @@ def measure(folder: Path, size: Size) -> Iterator[Row]:
     own = median(times.pop("sequential"))
     for name, found in times.items():
         theirs = median(found)
-        what = f"{name} {version(name)}, a step / ours"
-        yield Row(what, own, theirs, theirs / own, _GOALS[name], least=True)
+        what = f"{name} {version(_DISTRIBUTIONS.get(name, name))}, {ground.name}, a step / ours"
+        yield Row(what, own, theirs, theirs / own, ground.peers[name], least=True)
 
 
-def _installed(name: str) -> bool:
+def _installed(name: str, ground: str) -> bool:
+    needed = [_DISTRIBUTIONS.get(name, name)]
+    needed += [_SAVERS[ground]] if name == "langgraph" else []
+    needed += ["absurdctl"] if name == "absurd" else []
     try:
-        version(name)
-    except PackageNotFoundError:
-        print(f"{name} is not installed, and left out; `nox -s bench` installs it")
+        for each in needed:
+            version(each)
+    except PackageNotFoundError as missing:
+        print(f"{name} is left out: {missing.name} is not installed; `nox -s bench` installs it")
         return False
     return True
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import gc
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from sequential import Registry, Sequential, flow, tool, wait_for_signal
 from sequential._player import Player
-from sequential._sqlite import queries as sql
 from sequential._steps import Steps
 
+from .grounds import Ground, connect
 from .measure import Row, Size, median
 
 REGISTRY = Registry()
@@ -41,49 +39,45 @@ def many(count: int) -> Steps[int]:
     return count
 
 
-def measure(folder: Path, size: Size) -> Iterator[Row]:
+def measure(ground: Ground, size: Size) -> Iterator[Row]:
     """Measure 1,000 and 10,000 steps."""
     for count in (1_000, 10_000):
-        path = folder / f"replay-{count}.db"
-        with Sequential(_url(path), pause="when-waiting", registry=REGISTRY) as app:
+        url = ground.url()
+        with Sequential(url, pause="when-waiting", registry=REGISTRY) as app:
             run_id = app.start(many, {"count": count})
             app.execute(run_id)
         rows: list[float] = []
         plays: list[float] = []
         for _ in range(max(5, size.processes // 2)):
-            rows.append(_in_fresh_process("rows", path, run_id))
-            plays.append(_in_fresh_process("play", path, run_id))
+            rows.append(_in_fresh_process("rows", url, run_id))
+            plays.append(_in_fresh_process("play", url, run_id))
         floor, play = median(rows), median(plays)
-        what = f"replay of {count:,} steps / SELECT+json.loads"
+        what = f"replay of {count:,} steps, {ground.name} / SELECT+json.loads"
         yield Row(what, floor, play, play / floor, 3)
 
 
-def _url(path: Path) -> str:
-    # Only the making of the history is quicker so; nothing is written while it is measured.
-    return f"sqlite:///{path}?synchronous=normal"
-
-
-def _in_fresh_process(which: str, path: Path, run_id: str) -> float:
-    command = [sys.executable, "-m", __spec__.name, which, str(path), run_id]
+def _in_fresh_process(which: str, url: str, run_id: str) -> float:
+    command = [sys.executable, "-m", __spec__.name, which, url, run_id]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 
-def read_rows(path: str, run_id: str) -> float:
+def read_rows(url: str, run_id: str) -> float:
     """Return the seconds that one SELECT and decoding its values take."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("SELECT count(*) FROM meta").fetchone()
+    bare = connect(url)
+    bare.values("another")
     begun = perf_counter()
-    rows = connection.execute(sql.READ_STEPS, (run_id, 0, 0)).fetchall()
-    values = [json.loads(row[7]) for row in rows]
+    values = [json.loads(value) for value in bare.values(run_id)]
     took = perf_counter() - begun
     assert values
+    bare.close()
     return took
 
 
-def play(path: str, run_id: str) -> float:
+def play(url: str, run_id: str) -> float:
     """Return the seconds that loading the run and playing its flow take."""
-    with Sequential(_url(Path(path)), registry=REGISTRY) as app:
+    with Sequential(url, registry=REGISTRY) as app:
+        app.storage.load("another")
         begun = perf_counter()
         loaded = app.storage.load(run_id)
         assert loaded is not None
@@ -96,6 +90,6 @@ def play(path: str, run_id: str) -> float:
 
 
 if __name__ == "__main__":
-    _which, _path, _run_id = sys.argv[1:]
+    _which, _url, _run_id = sys.argv[1:]
     gc.collect()
-    print({"rows": read_rows, "play": play}[_which](_path, _run_id))
+    print({"rows": read_rows, "play": play}[_which](_url, _run_id))

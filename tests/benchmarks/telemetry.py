@@ -1,18 +1,18 @@
-"""What telemetry adds to an inline step on SQLite, spans kept in memory by a batch processor."""
+"""What telemetry adds to an inline step on a database, spans kept by a batch processor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from sequential import Sequential
 
+from .grounds import Ground
 from .measure import Between, Row, Size, Subject, subject
 
 _STEPS = 25
 
 
-def measure(folder: Path, size: Size) -> Iterator[Row]:
+def measure(ground: Ground, size: Size) -> Iterator[Row]:
     """Measure steps with and without, in short runs that take turns."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -25,10 +25,9 @@ def measure(folder: Path, size: Size) -> Iterator[Row]:
     provider.add_span_processor(BatchSpanProcessor(exporter))
     off, on = Between(), Between()
     without, with_it = subject(off), subject(on)
-    plain = Sequential(f"sqlite:///{folder}/off.db", registry=without.registry)
-    told = Sequential(
-        f"sqlite:///{folder}/on.db", plugins=[Telemetry(provider)], registry=with_it.registry
-    )
+    plain = Sequential(ground.url(), registry=without.registry)
+    plugins = ["postgres", Telemetry(provider)]
+    told = Sequential(ground.url(), plugins=plugins, registry=with_it.registry)
     with plain, told:
         for _ in range(size.operations // _STEPS + 4):
             _run(plain, without, off)
@@ -36,7 +35,7 @@ def measure(folder: Path, size: Size) -> Iterator[Row]:
             exporter.clear()
     provider.shutdown()
     floor, step = off.step(), on.step()
-    yield Row("telemetry on / off, inline step, SQLite", floor, step, step / floor, 1.15)
+    yield Row(f"telemetry on / off, inline step, {ground.name}", floor, step, step / floor, 1.15)
 
 
 def _run(app: Sequential, made: Subject, between: Between) -> None:
