@@ -65,7 +65,13 @@ class Environment:
         wheels = [str(wheel) for wheel in self.wheels.glob("*.whl")]
         self.pip("install", "--no-index", "--no-deps", *wheels)
         (packages,) = (place / "venv").glob("lib/*/site-packages")
-        (packages / "shared.pth").write_text(str(Path(msgspec.__file__).parents[1]), "utf-8")
+        shared = place / "shared"
+        shared.mkdir()
+        for each in Path(msgspec.__file__).parents[1].iterdir():
+            # Neither our packages nor their entry points: they are what is installed here.
+            if "sequential" not in each.name:
+                (shared / each.name).symlink_to(each)
+        (packages / "shared.pth").write_text(str(shared), "utf-8")
         self.packages = packages
 
     def pip(self, verb: str, *options: str) -> None:
