@@ -11,8 +11,9 @@ import pytest
 from sequential import Registry, Sequential, Steps, flow, tool
 from sequential._config import load
 from sequential._memory import MemoryStorage
+from sequential._sqlite.storage import SqliteStorage
 from sequential._values_elsewhere import ValuesElsewhere
-from sequential.errors import ConfigError, StorageUnavailable, ValueCorrupt
+from sequential.errors import ConfigError, SchemeUnknown, StorageUnavailable, ValueCorrupt
 from sequential.storage import Status, Storage, ValuePlace
 from sequential.testing import FakeClock, StorageContract
 from tests.core.storage_cases import found, make_run
@@ -188,6 +189,22 @@ def test_a_storage_that_cannot_hold_values_of_others_is_refused() -> None:
     bare = cast("ValuePlace", Bare())
     with pytest.raises(ConfigError, match=r"values = 'Bare'.*drop_values"):
         Sequential(storage, values=bare, plugins=[])
+
+
+def test_the_runs_are_closed_if_the_place_of_the_values_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[SqliteStorage] = []
+
+    def close(storage: SqliteStorage) -> None:
+        closed.append(storage)
+
+    monkeypatch.setattr(SqliteStorage, "close", close)
+    with pytest.raises(SchemeUnknown):
+        Sequential(f"sqlite:///{tmp_path}/r.db", values="nowhere://", plugins=[])
+    assert len(closed) == 1
+    monkeypatch.undo()
+    closed[0].close()
 
 
 def test_a_secret_in_the_url_is_not_shown() -> None:

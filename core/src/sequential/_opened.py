@@ -34,7 +34,6 @@ from ._run_id import check_run_id
 from ._storage import Page, Probe, Query, Storage, ValuePlace
 from ._targets import import_modules
 from ._transport import ResumeTransport
-from ._values_elsewhere import ValuesElsewhere
 from .errors import ConfigError, FlowNotFound, RunMissing, ValueCorrupt
 
 _RECORD_ONLY = 1 << 30
@@ -133,6 +132,18 @@ class Opened:
         runs = plugins.open_storage(storage, clock) if isinstance(storage, str) else storage
         if not values:
             return runs
+        try:
+            return self._with_values(runs, values)
+        except BaseException:
+            if isinstance(storage, str):
+                runs.close()
+            raise
+
+    def _with_values(self, runs: Storage, values: str | ValuePlace) -> Storage:
+        # Few say where values go, and it brings more than the rest of a start.
+        from ._values_elsewhere import ValuesElsewhere
+
+        plugins, clock = self.plugins, self.clock
         place = plugins.open_storage(values, clock) if isinstance(values, str) else values
         if not callable(getattr(place, "drop_values", None)):
             shown = shown_url(values) if isinstance(values, str) else type(values).__name__
