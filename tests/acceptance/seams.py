@@ -19,6 +19,7 @@ from sequential._payload import PayloadCodec, Place
 from sequential._polling import PollingTransport
 from sequential._sqlite.storage import SqliteStorage
 from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale, Storage
+from sequential._transport import ResumeMessage
 from sequential.errors import StorageError
 from sequential.hookspecs import hookimpl
 from tests.acceptance.book import open_storage
@@ -179,12 +180,12 @@ def seamed(url: str, log: Effects, quota: Path) -> SeamedStorage:
 class SeamedTransport(PollingTransport):
     """Polling, each message of it between two failpoints."""
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
-        if run_id:
-            reach("send.before", run_id)
-        super().send(run_id, delay)
-        if run_id:
-            reach("send.after", run_id)
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        for message in messages:
+            reach("send.before", message.run_id)
+        super().send(messages)
+        for message in messages:
+            reach("send.after", message.run_id)
 
 
 class Marks:

@@ -27,7 +27,7 @@ from sequential._memory import MemoryStorage
 from sequential._model import At, In, Payload, Run, Status, StepRecord, evolve
 from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale
 from sequential._storage_rules import is_same, tombstone
-from sequential._transport import Handle, ResumeTransport
+from sequential._transport import Handle, ResumeMessage, ResumeTransport
 from sequential.errors import ValueCorrupt
 from sequential.testing import FakeClock, StorageContract, TransportContract
 
@@ -544,7 +544,11 @@ class SoundTransport:
         self.clock = clock
         self.waiting: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        for message in messages:
+            self.put(message.run_id, message.delay)
+
+    def put(self, run_id: str, delay: float = 0.0) -> None:
         self.waiting.put((self.clock.now() + delay, run_id))
 
     def listen(self, handle: Handle, stop: threading.Event) -> None:
@@ -563,16 +567,16 @@ class SoundTransport:
         try:
             handle(run_id)
         except Exception:  # noqa: BLE001  (not acknowledged, whatever it was)
-            self.send(run_id)
+            self.put(run_id)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
 class LosesMessages(SoundTransport):
-    def send(self, run_id: str, delay: float = 0.0) -> None:
+    def put(self, run_id: str, delay: float = 0.0) -> None:
         if not run_id.endswith("7"):
-            super().send(run_id, delay)
+            super().put(run_id, delay)
 
 
 class SendsEachRunOnce(SoundTransport):
@@ -584,10 +588,31 @@ class SendsEachRunOnce(SoundTransport):
         super().__init__(clock)
         self.sent = set()  # type: ignore[misc]
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
+    def put(self, run_id: str, delay: float = 0.0) -> None:
         if run_id not in self.sent:
             self.sent.add(run_id)
-            super().send(run_id, delay)
+            super().put(run_id, delay)
+
+
+class SendsTheFirstTen(SoundTransport):
+    """Leaves out what a request of the queue has no room for."""
+
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        super().send(messages[:10])
+
+
+class DropsEqualKeys(SoundTransport):
+    """Takes messages for one when they name one commit, whatever the run."""
+
+    keys: ClassVar[set[str]]
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.keys = set()  # type: ignore[misc]
+
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        super().send([message for message in messages if message.key not in self.keys])
+        self.keys.update(message.key for message in messages if message.key)
 
 
 class AcknowledgesFirst(SoundTransport):
@@ -605,18 +630,18 @@ class DropsTheBatch(SoundTransport):
         except Exception:  # noqa: BLE001
             while not self.waiting.empty():
                 self.waiting.get()
-            self.send(run_id)
+            self.put(run_id)
 
 
 class IgnoresDelay(SoundTransport):
-    def send(self, run_id: str, delay: float = 0.0) -> None:
-        super().send(run_id)
+    def put(self, run_id: str, delay: float = 0.0) -> None:
+        super().put(run_id)
 
 
 class ForgetsTheDelayed(SoundTransport):
-    def send(self, run_id: str, delay: float = 0.0) -> None:
+    def put(self, run_id: str, delay: float = 0.0) -> None:
         if delay <= 0:
-            super().send(run_id)
+            super().put(run_id)
 
 
 class IgnoresStop(SoundTransport):
@@ -632,8 +657,8 @@ class HandsOverAfterStop(SoundTransport):
 
 
 class FoldsIds(SoundTransport):
-    def send(self, run_id: str, delay: float = 0.0) -> None:
-        super().send(run_id.lower(), delay)
+    def put(self, run_id: str, delay: float = 0.0) -> None:
+        super().put(run_id.lower(), delay)
 
 
 class ClosesOnce(SoundTransport):
@@ -647,6 +672,8 @@ class ClosesOnce(SoundTransport):
 BROKEN_TRANSPORTS: dict[type[SoundTransport], str] = {
     LosesMessages: "test_what_is_sent_is_handed_over",
     SendsEachRunOnce: "test_a_run_may_be_sent_again",
+    SendsTheFirstTen: "test_all_of_a_batch_are_handed_over",
+    DropsEqualKeys: "test_what_follows_different_commits_is_no_duplicate",
     AcknowledgesFirst: "test_a_message_whose_handler_raised_comes_again",
     DropsTheBatch: "test_a_handler_that_raised_takes_no_other_message_along",
     IgnoresDelay: "test_a_delayed_message_does_not_come_early",

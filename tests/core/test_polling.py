@@ -11,6 +11,7 @@ from sequential import Steps, flow, save, sleep
 from sequential._outcomes import Missing
 from sequential._polling import PollingTransport, open_polling
 from sequential.errors import ConfigError
+from sequential.hookspecs import ResumeMessage
 from sequential.testing import FakeClock
 from tests.fix_stage import Stage
 
@@ -18,13 +19,13 @@ from tests.fix_stage import Stage
 def test_what_was_sent_is_taken_in_order() -> None:
     transport = PollingTransport()
     for run_id in ("a", "b", "a"):
-        transport.send(run_id)
+        transport.send([ResumeMessage(run_id)])
     assert [transport.take(0) for _ in range(4)] == ["a", "b", "a", None]
 
 
 def test_delayed_messages_are_left_to_the_poll() -> None:
     transport = PollingTransport()
-    transport.send("a", 5.0)
+    transport.send([ResumeMessage("a", 5.0)])
     assert transport.take(0) is None
     assert transport.longest_delay == 0
     assert transport.carries is False
@@ -40,7 +41,7 @@ def test_it_hands_over_what_it_hears_until_it_is_told_to_stop() -> None:
         return Missing(run_id)
 
     for run_id in ("first", "last"):
-        transport.send(run_id)
+        transport.send([ResumeMessage(run_id)])
     transport.listen(handle, stop)
     assert heard == ["first", "last"]
 

@@ -20,7 +20,7 @@ from sequential._model import Status
 from sequential._outcomes import Busy, Completed
 from sequential._polling import PollingTransport
 from sequential._protocol import Terms
-from sequential._transport import Handle
+from sequential._transport import Handle, ResumeMessage
 from sequential._worker import InFlight, Worker
 from sequential.errors import StorageUnavailable
 
@@ -269,7 +269,7 @@ def test_one_run_is_never_executed_on_two_threads_at_once(tools: Tools) -> None:
     with working(worker):
         assert happened(tools.entered)
         for _ in range(50):
-            app.transport.send(run_id)
+            app.transport.send([ResumeMessage(run_id)])
         marker = app.start("count", {"number": 0})
         app.wait(marker, PATIENCE)  # the 50 before it were heard
         tools.leave.set()
@@ -422,9 +422,9 @@ class Wire:
         self._more = threading.Condition()
         self._sent: list[str] = []
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
         with self._more:
-            self._sent.append(run_id)
+            self._sent += [message.run_id for message in messages]
             self._more.notify()
 
     def listen(self, handle: Handle, stop: threading.Event) -> None:
@@ -519,7 +519,7 @@ def test_a_message_about_a_run_under_way_is_answered_busy_and_looked_at_afterwar
     worker = Worker(app, 4, sweep_every=NEVER)
     with working(worker):
         assert happened(tools.entered)
-        wire.send(run_id)
+        wire.send([ResumeMessage(run_id)])
         marker = app.start("count", {"number": 0})
         app.wait(marker, PATIENCE)
         tools.leave.set()

@@ -204,7 +204,7 @@ PAUSES: tuple[Mutant, ...] = (
     mutant(
         "a pause sends no resume message",
         "_runner",
-        "            yield Send(run.run_id, max(0.0, wake.time - self.holding.world.now()))",
+        "            yield Send(run, max(0.0, wake.time - self.holding.world.now()))",
         "            pass",
         "tests/core/test_drive.py::test_a_pause_that_goes_on_at_once_is_sent",
     ),

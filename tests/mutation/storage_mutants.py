@@ -244,15 +244,15 @@ OTHERS: tuple[Mutant, ...] = (
     mutant(
         "the sweeper executes what it finds",
         "_tending",
-        "        return sum(self.driver.send(run_id) for run_id in ids)",
+        "        return self.driver.send_all([ResumeMessage(run_id) for run_id in ids])",
         "        return sum(bool(self.driver.execute(run_id)) for run_id in ids)",
         f"{_SURVIVORS}test_a_sweep_only_sends",
     ),
     mutant(
-        "the sweeper drops the rest of a batch after an error",
+        "a message that is not sent breaks the sweep off",
         "_drive",
-        '            _log.warning("run %s: no resume message sent: %s", run_id, error)\n'
-        "            return False\n",
+        '            _log.warning("%s", error)\n'
+        "            return len(messages) - len(error.unsent)\n",
         "            raise\n",
         f"{_SURVIVORS}test_a_message_that_is_not_sent_stops_no_sweep",
     ),

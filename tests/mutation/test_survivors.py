@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sequential._memory import MemoryStorage
 from sequential._model import Status
 from sequential._outcomes import Completed, Lost, Paused
 from sequential._requests import Commit, Perform, Request
-from sequential._transport import Handle
+from sequential._transport import Handle, ResumeMessage
 from sequential.errors import StorageUnavailable, TransportError
 from sequential.testing import FakeClock
 from sequential.testing._faulty import Fault, FaultyStorage
@@ -141,10 +142,11 @@ class Wire:
         self.broken = broken
         self.sent: list[str] = []
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
-        if run_id in self.broken:
-            raise TransportError("wire:", "the line is dead")
-        self.sent.append(run_id)
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        runs = [message.run_id for message in messages]
+        self.sent += [run_id for run_id in runs if run_id not in self.broken]
+        if unsent := set(runs).intersection(self.broken):
+            raise TransportError("the line is dead", unsent)
 
     def listen(self, handle: Handle, stop: object) -> None:
         pass

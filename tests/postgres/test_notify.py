@@ -12,6 +12,7 @@ import pytest
 import sequential_postgres.plugin
 from sequential import Registry, Sequential, Steps, flow, tool
 from sequential.errors import ConfigError, TransportError
+from sequential.hookspecs import ResumeMessage
 from sequential.outcomes import Completed
 from sequential.storage import Clock, Status
 from sequential.testing import FakeClock, TransportContract
@@ -60,7 +61,7 @@ def test_every_listener_hears_every_message(url: str) -> None:
     sender, one, other = opened(url), opened(url), opened(url)
     listeners = [Listener(transport, {}) for transport in (one, other)]
     until(lambda: one._listening and other._listening)
-    sender.send("r1")
+    sender.send([ResumeMessage("r1")])
     for listener in listeners:
         assert listener.answers({"r1"}, PATIENCE)
         assert listener.end(PATIENCE)
@@ -72,8 +73,8 @@ def test_two_schemas_do_not_hear_each_other(url: str) -> None:
     here, there = opened(url), opened(f"{url}&schema=acme")
     listener = Listener(here, {})
     until(lambda: here._listening)
-    there.send("r1")
-    here.send("r2")
+    there.send([ResumeMessage("r1")])
+    here.send([ResumeMessage("r2")])
     assert listener.answers({"r2"}, PATIENCE)
     assert listener.end(PATIENCE)
     assert listener.heard == ["r2"]
@@ -89,7 +90,7 @@ def test_what_is_no_run_id_is_not_handed_over(postgres18: Server, url: str) -> N
         postgres18.execute(
             f"SELECT pg_notify('sequential_sequential', '{text}')", postgres18.emptied()
         )
-    transport.send("r1")
+    transport.send([ResumeMessage("r1")])
     assert listener.answers({"r1"}, PATIENCE)
     assert listener.end(PATIENCE)
     assert listener.heard == ["r1"]
@@ -104,7 +105,7 @@ def test_a_server_that_says_nothing_is_asked_whether_it_is_there(
     listener = Listener(transport, {})
     until(lambda: transport._listening)
     time.sleep(0.2)
-    transport.send("r1")
+    transport.send([ResumeMessage("r1")])
     assert listener.answers({"r1"}, PATIENCE)
     assert listener.end(PATIENCE)
     transport.close()
@@ -114,9 +115,9 @@ def test_a_handler_that_always_fails_is_given_up(url: str) -> None:
     transport = opened(url)
     listener = Listener(transport, {"bad": 1000})
     until(lambda: transport._listening)
-    transport.send("bad")
+    transport.send([ResumeMessage("bad")])
     listener.wait(lambda: len(listener.heard) >= 5, PATIENCE)
-    transport.send("good")
+    transport.send([ResumeMessage("good")])
     assert listener.answers({"good"}, PATIENCE)
     assert listener.end(PATIENCE)
     assert listener.heard.count("bad") == 5
@@ -130,10 +131,10 @@ def test_it_listens_again_after_a_crash_of_the_server(own_postgres: OwnServer) -
     own_postgres.kill()
     until(lambda: not transport._listening)
     with pytest.raises(TransportError, match="r1"):
-        transport.send("r1")
+        transport.send([ResumeMessage("r1")])
     own_postgres.start()
     until(lambda: transport._listening)
-    transport.send("r2")
+    transport.send([ResumeMessage("r2")])
     assert listener.answers({"r2"}, PATIENCE)
     assert listener.end(PATIENCE)
     assert "r1" not in listener.heard

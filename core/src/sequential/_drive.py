@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._clock import Clock
@@ -33,7 +33,7 @@ from ._requests import (
     Wait,
 )
 from ._storage import Loaded, Storage
-from ._transport import ResumeTransport
+from ._transport import ResumeMessage, ResumeTransport
 from ._warm import WarmTurns
 from .errors import TransportError
 
@@ -114,7 +114,7 @@ class Driver:
             Commit: self._commit,
             Perform: self._perform,
             Load: self._load,
-            Send: lambda request: self.send(request.run_id, request.delay),
+            Send: lambda request: self.send(request.run, request.delay),
             Wait: lambda request: clock.wait(request.seconds) and None,
             Store: lambda request: storage.put_value(request.run_id, request.data),
             Fetch: lambda request: storage.get_value(request.run_id, request.digest),
@@ -136,22 +136,25 @@ class Driver:
             self.time.is_now(run.wake.time - self.engine.terms.lease)
         return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
 
-    def send(self, run_id: str, delay: float = 0.0) -> bool:
-        """Send a resume message, if the transport can delay it so long; return whether it did.
+    def send(self, run: Run, delay: float) -> None:
+        """Send a resume message for *run*, if the transport can delay it so long.
 
         What is due in a moment is sent at once: the storage's time is known here to some
         milliseconds, and a message that is a moment early is read when it is due.
         """
         delay = delay if delay > _SOON else 0.0
-        if delay > self._transport.longest_delay:
-            return False
+        if delay <= self._transport.longest_delay:
+            self.send_all([ResumeMessage(run.run_id, delay, run.op_id, run.trace)])
+
+    def send_all(self, messages: Sequence[ResumeMessage]) -> int:
+        """Send *messages*; return how many were taken."""
         try:
-            self._transport.send(run_id, delay)
+            self._transport.send(messages)
         except TransportError as error:
             # The record is the outbox: a sweeper finds what a transport lost.
-            _log.warning("run %s: no resume message sent: %s", run_id, error)
-            return False
-        return True
+            _log.warning("%s", error)
+            return len(messages) - len(error.unsent)
+        return len(messages)
 
     def answer(self, requests: Requests[Any]) -> Any:
         """Answer *requests* until they come to their end; return what they came to."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from ._clock import Clock
-from ._transport import Handle
+from ._transport import Handle, ResumeMessage
 from .errors import ConfigError
 
 _EVERY = 0.5
@@ -27,10 +28,15 @@ class PollingTransport:
         self.every = every
         self._sent: queue.SimpleQueue[str] = queue.SimpleQueue()
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
         """Tell the worker of this process, if there is one; delayed messages it finds itself."""
-        if delay <= 0:
-            self._sent.put(run_id)
+        for message in messages:
+            if message.delay <= 0:
+                self.tell(message.run_id)
+
+    def tell(self, run_id: str) -> None:
+        """Tell the worker of this process to look at the run."""
+        self._sent.put(run_id)
 
     def listen(self, handle: Handle, stop: threading.Event) -> None:
         """Hand over what this process sent until *stop* is set."""

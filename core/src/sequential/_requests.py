@@ -57,7 +57,7 @@ class Send(NamedTuple):
     Never fails: the record is the outbox, the sweeper the relay.
     """
 
-    run_id: str
+    run: Run
     delay: float
 
 

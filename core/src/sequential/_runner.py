@@ -242,7 +242,7 @@ class Turn:
         run = self.holding.run
         wake = run.wake if isinstance(run.wake, At) else None
         if wake is not None:
-            yield Send(run.run_id, max(0.0, wake.time - self.holding.world.now()))
+            yield Send(run, max(0.0, wake.time - self.holding.world.now()))
         return Paused(run.run_id, self.player.asked.position, wake, reason)
 
     def _continue(self, step: ContinueStep) -> Requests[Paused]:

@@ -15,6 +15,7 @@ from ._opened import Opened
 from ._player import input_place
 from ._protocol import CANCEL, NOW, reseeded
 from ._run_id import check_run_id, new_run_id
+from ._transport import ResumeMessage
 from .errors import PositionMissing, RunMissing
 
 _KEPT = frozenset({Status.PAUSED, Status.RUNNING, Status.QUARANTINED})
@@ -137,7 +138,7 @@ class Tended(Opened):
         if not self.transport.carries:
             return 0
         ids = self.storage.due(limit, None, 30.0)
-        return sum(self.driver.send(run_id) for run_id in ids)
+        return self.driver.send_all([ResumeMessage(run_id) for run_id in ids])
 
     def _sent(self, run: Run) -> Run:
         self._send(run)
@@ -146,7 +147,7 @@ class Tended(Opened):
     def _send(self, run: Run) -> None:
         """Send a resume message if *run* is due; the sweeper finds it where that fails."""
         if run.status is Status.PAUSED and isinstance(run.wake, At):
-            self.driver.send(run.run_id, run.wake.time - self.driver.time.now())
+            self.driver.send(run, run.wake.time - self.driver.time.now())
 
 
 def _is_word(word: object) -> bool:

@@ -1,19 +1,39 @@
 """The transport contract: carries "look at run X" from one process to another.
 
-A message carries a run id and nothing else. It may be lost, duplicated, late or out of order:
-the record is the truth, and a sweeper finds what a transport lost.
+A message says which run, and nothing of what is in it. It may be lost, duplicated, late or out of
+order: the record is the truth, and a sweeper finds what a transport lost.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ._outcomes import Outcome
 
 Handle = Callable[[str], Outcome]
 """What a listener calls with each run id; an exception means "not acknowledged"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeMessage:
+    """One message: look at this run.
+
+    Attributes:
+        run_id: The run.
+        delay: In how many seconds; 0 for at once.
+        key: The commit that it follows. Two messages with one key ask for the same look, so that a
+            queue which drops duplicates may drop the second; an empty one is like no other.
+        trace: W3C names (``traceparent``, ``tracestate``) of the run, for those who watch
+            messages on their way.
+    """
+
+    run_id: str
+    delay: float = 0.0
+    key: str = ""
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 class ResumeTransport(Protocol):
@@ -28,13 +48,14 @@ class ResumeTransport(Protocol):
     carries: bool
     longest_delay: float
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
-        """Ask for the run to be looked at in *delay* seconds; return when acknowledged.
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        """Ask for each run to be looked at, after its delay; return when acknowledged.
 
-        Waits for the acknowledgement of the message, never for the work.
+        Waits for the acknowledgement of the messages, never for the work. No delay is above
+        *longest_delay*. That one cannot be sent keeps none of the others back.
 
         Raises:
-            TransportError: The message may not have been sent; the sweeper will find the run.
+            TransportError: Some may not have been sent; it names their runs.
         """
 
     def listen(self, handle: Handle, stop: threading.Event) -> None:

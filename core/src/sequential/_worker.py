@@ -139,7 +139,7 @@ class Worker:
         return self._stopping
 
     def _wake(self) -> None:
-        self._inbox.send(_NOBODY)
+        self._inbox.tell(_NOBODY)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -227,7 +227,7 @@ class Worker:
                 _log.exception("run %s: the invocation broke off", run_id)
             finally:
                 again = self._flying.leave(run_id)
-            self._inbox.send(run_id if again else _NOBODY)
+            self._inbox.tell(run_id if again else _NOBODY)
 
     def _execute(self, run_id: str) -> Outcome:
         outcome = self._app.execute(run_id)

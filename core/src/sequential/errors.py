@@ -468,7 +468,17 @@ class HistoryUnreadable(ValuesError):
 
 
 class TransportError(SequentialError):
-    """Raised by transports; the run is safe, the sweeper will find it."""
+    """Raised by transports: *unsent* runs may not have been told of; a sweeper will find them.
+
+    Every message was tried.
+    """
+
+    def __init__(self, reason: str, unsent: Iterable[str]) -> None:
+        self.reason = reason
+        self.unsent = tuple(unsent)
+        runs = ", ".join(self.unsent[:3])
+        more = f" and {len(self.unsent) - 3} more" if len(self.unsent) > 3 else ""
+        super().__init__(f"no resume message for {runs}{more}: {reason}")
 
 
 class PluginError(SequentialError):

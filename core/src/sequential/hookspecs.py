@@ -18,7 +18,7 @@ from ._events import Event
 from ._payload import PayloadCodec
 from ._registry import Registry
 from ._storage import Storage
-from ._transport import ResumeTransport
+from ._transport import ResumeMessage, ResumeTransport
 
 PROJECT = "sequential"
 
@@ -123,6 +123,7 @@ def sequential_observe(event: Event) -> None:
 
 __all__ = [
     "PROJECT",
+    "ResumeMessage",
     "ResumeTransport",
     "StorageFactory",
     "TransportFactory",

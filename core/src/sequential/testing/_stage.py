@@ -389,7 +389,7 @@ class Invocation:
     _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
         Commit: _commit,
         Load: _load,
-        Send: lambda self, asked: self.process.stage.send(asked.run_id, asked.delay),
+        Send: lambda self, asked: self.process.stage.send(asked.run.run_id, asked.delay),
         Wait: lambda self, asked: self.process.stage.clock.advance(asked.seconds),
         Store: lambda self, asked: self.process.storage.put_value(asked.run_id, asked.data),
         Fetch: lambda self, asked: self.process.storage.get_value(asked.run_id, asked.digest),

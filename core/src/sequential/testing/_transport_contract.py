@@ -17,7 +17,7 @@ import pytest
 
 from .._clock import Clock
 from .._outcomes import Missing, Outcome
-from .._transport import ResumeTransport
+from .._transport import ResumeMessage, ResumeTransport
 from ..errors import TransportError
 from ._clock import FakeClock
 
@@ -130,7 +130,7 @@ class TransportContract:
     def test_what_is_sent_is_handed_over(self, transport: ResumeTransport) -> None:
         sent = [f"r{number}" for number in range(20)]
         for run_id in sent:
-            transport.send(run_id)
+            transport.send([ResumeMessage(run_id)])
         with self.listening(transport) as listener:
             listener.answers(set(sent), self.patience)
         assert set(listener.answered) == set(sent)
@@ -141,18 +141,39 @@ class TransportContract:
         with self.listening(transport) as listener:
             for number in range(5):
                 run_id = f"r{number}"
-                transport.send(run_id)
+                transport.send([ResumeMessage(run_id)])
                 assert listener.answers({run_id}, self.patience)
+
+    def test_all_of_a_batch_are_handed_over(self, transport: ResumeTransport) -> None:
+        sent = [f"r{number}" for number in range(23)]
+        transport.send([])
+        transport.send([ResumeMessage(run_id, key=f"k{run_id}") for run_id in sent])
+        with self.listening(transport) as listener:
+            listener.answers(set(sent), self.patience)
+        assert set(listener.answered) == set(sent)
+
+    def test_what_follows_different_commits_is_no_duplicate(
+        self, transport: ResumeTransport
+    ) -> None:
+        trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "a=1"}
+        with self.listening(transport) as listener:
+            for count, (run_id, key) in enumerate([("r1", "k1"), ("r2", "k1"), ("r1", "k2")], 1):
+                transport.send([ResumeMessage(run_id, key=key, trace=trace)])
+                assert listener.wait(partial(listener.has, count), self.patience)
+        assert set(listener.answered) == {"r1", "r2"}
 
     def test_a_run_may_be_sent_again(self, transport: ResumeTransport) -> None:
         with self.listening(transport) as listener:
             for count in (1, 2, 3):
-                transport.send("r1")
+                transport.send([ResumeMessage("r1")])
                 assert listener.wait(partial(listener.has, count), self.patience)
 
     def test_many_threads_may_send(self, transport: ResumeTransport) -> None:
         sent = [f"r{number}" for number in range(16)]
-        threads = [threading.Thread(target=transport.send, args=(run_id,)) for run_id in sent]
+        threads = [
+            threading.Thread(target=transport.send, args=([ResumeMessage(run_id)],))
+            for run_id in sent
+        ]
         with self.listening(transport) as listener:
             for thread in threads:
                 thread.start()
@@ -163,7 +184,7 @@ class TransportContract:
 
     @pytest.mark.parametrize("run_id", ["a", "r" * 128, "A.b_c~d-e", "0", "null", "01"])
     def test_an_id_arrives_as_it_was_sent(self, transport: ResumeTransport, run_id: str) -> None:
-        transport.send(run_id)
+        transport.send([ResumeMessage(run_id)])
         with self.listening(transport) as listener:
             listener.wait(lambda: bool(listener.answered), self.patience)
         assert set(listener.answered) == {run_id}
@@ -174,7 +195,7 @@ class TransportContract:
         assert self.redelivers or not transport.carries, (
             "a transport that carries messages must hand over again what was not acknowledged"
         )
-        transport.send("r1")
+        transport.send([ResumeMessage("r1")])
         with self.listening(transport, r1=1) as listener:
             patience = self.patience if self.redelivers else self.silence
             listener.answers({"r1"}, patience)
@@ -185,7 +206,7 @@ class TransportContract:
         self, transport: ResumeTransport
     ) -> None:
         for run_id in ("good", "bad", "better"):
-            transport.send(run_id)
+            transport.send([ResumeMessage(run_id)])
         with self.listening(transport, bad=1) as listener:
             listener.answers({"good", "better"}, self.patience)
         assert {"good", "better"} <= set(listener.answered)
@@ -195,8 +216,8 @@ class TransportContract:
     def test_a_delayed_message_does_not_come_early(
         self, transport: ResumeTransport, clock: Clock
     ) -> None:
-        transport.send("late", self.delay)
-        transport.send("now")
+        transport.send([ResumeMessage("late", self.delay)])
+        transport.send([ResumeMessage("now")])
         with self.listening(transport) as listener:
             listener.wait(lambda: "late" in listener.heard, self.silence)
             assert listener.wait(lambda: "now" in listener.heard, self.patience)
@@ -209,13 +230,13 @@ class TransportContract:
 
     def test_listen_returns_when_it_is_told_to_stop(self, transport: ResumeTransport) -> None:
         with self.listening(transport) as listener:
-            transport.send("r1")
+            transport.send([ResumeMessage("r1")])
             assert listener.answers({"r1"}, self.patience)
 
     def test_listen_returns_at_once_when_it_was_told_before(
         self, transport: ResumeTransport
     ) -> None:
-        transport.send("r1")
+        transport.send([ResumeMessage("r1")])
         stop, heard = threading.Event(), []
         stop.set()
 
@@ -234,7 +255,7 @@ class TransportContract:
     ) -> None:
         with self.listening(transport):
             pass
-        transport.send("r1")
+        transport.send([ResumeMessage("r1")])
         with self.listening(transport) as listener:
             assert listener.answers({"r1"}, self.patience)
 
@@ -247,7 +268,7 @@ class TransportContract:
     ) -> None:
         transport.close()
         try:
-            transport.send("r1")
+            transport.send([ResumeMessage("r1")])
         except TransportError as error:
             assert str(error)  # noqa: PT017  (either answer keeps the contract)
 

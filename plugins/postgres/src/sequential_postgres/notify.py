@@ -11,12 +11,13 @@ import logging
 import queue
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from sequential import Outcome
 from sequential.errors import ConfigError, StorageError, TransportError
+from sequential.hookspecs import ResumeMessage
 
 from .connections import Connections
 from .url import PostgresSettings
@@ -24,6 +25,7 @@ from .url import PostgresSettings
 _log = logging.getLogger("sequential")
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~.\-]{0,127}")
+_NOTIFY = b"SELECT pg_notify(%s, run_id) FROM unnest(%s::text[]) AS run_id"
 _ROOM = 10_000  # messages that wait for a thread; what has no room is left to the sweeper
 _TRIES = 5
 _LOOK = 0.5  # seconds between two looks whether to stop
@@ -61,22 +63,24 @@ class NotifyTransport:
         self._listening = False
         self._failures = 0
 
-    def send(self, run_id: str, delay: float = 0.0) -> None:
-        """Tell every listener of the run; one that must wait is left to the sweeper.
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        """Tell every listener of the runs; one that must wait is left to the sweeper.
 
         Raises:
-            TransportError: The server did not take it.
+            TransportError: The server did not take them.
         """
-        if delay > 0:
+        runs = [message.run_id for message in messages if message.delay <= 0]
+        if not runs:
             return
         # Asked first: what is sent before this process listens is kept for when it does.
         kept = not self._listening
         try:
-            self._connections.repeat(b"SELECT pg_notify(%s, %s)", (self._channel, run_id))
+            self._connections.repeat(_NOTIFY, (self._channel, runs))
         except StorageError as error:
-            raise TransportError(f"the message for run {run_id} was not sent: {error}") from error
+            raise TransportError(str(error), runs) from error
         if kept:
-            self._keep(_Message(run_id))
+            for run_id in runs:
+                self._keep(_Message(run_id))
 
     def listen(self, handle: Callable[[str], Outcome], stop: threading.Event) -> None:
         """Hand over what is heard, on several threads, until *stop* is set.
