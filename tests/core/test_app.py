@@ -290,6 +290,26 @@ def test_duplicate_and_late_calls_change_nothing(any_stage: Stage) -> None:
     assert app.get(run_id) == before
 
 
+def test_a_resume_message_carries_on_and_in_the_end_purges(any_stage: Stage) -> None:
+    @flow(registry=any_stage.registry)
+    def short() -> Steps[int]:
+        yield from ()
+        return 1
+
+    app = any_stage.app()
+    run_id = app.start(short)
+    assert app.resume(run_id) == Completed(run_id, 1)
+    any_stage.clock.advance(any_stage.terms.retention - 1)
+    assert app.resume(run_id) == Completed(run_id, 1)
+    any_stage.clock.advance(1)
+    app.resume(run_id)
+    assert app.get(run_id).status is Status.PURGED
+    assert app.resume(run_id) == Purged(run_id)
+    any_stage.clock.advance(31 * 86_400)
+    app.resume(run_id)
+    assert app.resume(run_id) == Missing(run_id)
+
+
 def test_wait_returns_what_the_run_came_to(any_stage: Stage) -> None:
     simple(any_stage)
 

@@ -8,6 +8,7 @@ front, that does the same in a thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
@@ -26,6 +27,7 @@ from ._outcomes import (
     NotMine,
     Outcome,
     Paused,
+    Purged,
     Quarantined,
 )
 from ._protocol import NOW, claimed
@@ -131,6 +133,18 @@ class Sequential(Tended):
         """
         return self.driver.execute(check_run_id(run_id), seconds)
 
+    def resume(self, run_id: str, *, seconds: float | None = None) -> Outcome:
+        """Do what a resume message asks for: `execute`, and purge what has ended long enough ago.
+
+        What hears messages calls it: workers, servers and Lambda functions.
+        """
+        outcome = self.execute(run_id, seconds=seconds)
+        if isinstance(outcome, Completed | Failed | Cancelled | Purged):
+            # Another process may have removed it since.
+            with suppress(RunMissing):
+                self.tidy(run_id)
+        return outcome
+
     @overload
     def run(
         self, flow: Flow[..., R], input: object = None, *, run_id: str | None = None,
@@ -213,6 +227,7 @@ class Sequential(Tended):
     astart = _Twin(start)
     astart_many = _Twin(start_many)
     aexecute = _Twin(execute)
+    aresume = _Twin(resume)
     await_ = _Twin(wait)  # "await" itself is taken by the language
     aget = _Twin(Opened.get)
     asteps = _Twin(Opened.steps)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ._app import Sequential
-from ._outcomes import Busy, Cancelled, Completed, Failed, Outcome, Purged
+from ._outcomes import Busy, Outcome
 from ._polling import PollingTransport
 
 _log = logging.getLogger("sequential")
@@ -220,7 +220,7 @@ class Worker:
         while (run_id := self._jobs.get()) is not None:
             again = False
             try:
-                self._execute(run_id)
+                self._app.resume(run_id)
             except BaseException:  # noqa: BLE001  (said below)
                 # Also SystemExit from a flow: one run never stops the others. Its record was
                 # released, or its lease will end.
@@ -228,13 +228,6 @@ class Worker:
             finally:
                 again = self._flying.leave(run_id)
             self._inbox.tell(run_id if again else _NOBODY)
-
-    def _execute(self, run_id: str) -> Outcome:
-        outcome = self._app.execute(run_id)
-        if isinstance(outcome, Completed | Failed | Cancelled | Purged):
-            # It may be due because its time to be purged has come.
-            self._app.tidy(run_id)
-        return outcome
 
     def _drain(self) -> None:
         """Wait until nothing is under way, or the grace is over."""
@@ -288,7 +281,7 @@ class Worker:
             while True:
                 again = False
                 try:
-                    outcome = self._execute(run_id)
+                    outcome = self._app.resume(run_id)
                 finally:
                     again = self._flying.leave(run_id)
                     self._wake()
