@@ -52,7 +52,7 @@ class ResumeTransport(Protocol):
         """Ask for each run to be looked at, after its delay; return when acknowledged.
 
         Waits for the acknowledgement of the messages, never for the work. No delay is above
-        *longest_delay*. That one cannot be sent keeps none of the others back.
+        *longest_delay*. That one is refused keeps none of the others back.
 
         Raises:
             TransportError: Some may not have been sent; it names their runs.

@@ -468,10 +468,7 @@ class HistoryUnreadable(ValuesError):
 
 
 class TransportError(SequentialError):
-    """Raised by transports: *unsent* runs may not have been told of; a sweeper will find them.
-
-    Every message was tried.
-    """
+    """Raised by transports: *unsent* runs may not have been told of; a sweeper will find them."""
 
     def __init__(self, reason: str, unsent: Iterable[str]) -> None:
         self.reason = reason
