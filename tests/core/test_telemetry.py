@@ -54,13 +54,17 @@ class Traced:
         self.provider = TracerProvider(shutdown_on_exit=False)
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
 
+        self.plugins: list[Telemetry] = []
+
     def app(self, storage: object, registry: Registry, **settings: Any) -> Sequential:
         plugin = Telemetry(self.provider)
+        self.plugins.append(plugin)
         chosen: Any = storage
         return Sequential(chosen, plugins=[plugin], registry=registry, **settings)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
+        assert all(plugin.flush(10.0) for plugin in self.plugins)
         return self.exporter.get_finished_spans()
 
     def named(self, start: str) -> list[ReadableSpan]:
@@ -210,6 +214,7 @@ def test_replay_tells_of_nothing_but_its_invocation(traced: Traced, registry: Re
     with traced.app("memory:", registry, warm=0) as app:
         app.start(waits, run_id="r")
         app.execute("r")
+        assert len(traced.spans) > 1
         traced.exporter.clear()
         app.signal("r", "other")
         app.execute("r")
@@ -438,11 +443,71 @@ def test_a_broken_span_processor_harms_no_run(
     plugin = Telemetry(provider)
     with Sequential("memory:", plugins=[plugin], registry=registry) as app:
         assert app.run(two_steps(registry), {"n": 1}) == 4
-    assert plugin.failures == broken.told > 5
-    assert plugin.flush(1.0) is False
+    assert plugin.flush(10.0) is False
+    assert plugin.failures == broken.told + 1 > 6  # each span, and the flush itself
     assert [record.message for record in caplog.records] == [
         "telemetry failed, runs go on without: Hidden"
     ]
+
+
+class Stuck(SpanProcessor):
+    """Takes no span until it is let go."""
+
+    def __init__(self) -> None:
+        self.gate, self.told = threading.Event(), 0
+
+    def on_end(self, *_: object) -> None:
+        self.gate.wait(60)
+        self.told += 1
+
+
+def test_a_processor_that_hangs_keeps_no_run_and_little_memory(
+    registry: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sequential._telemetry._ROOM", 5)
+    stuck, provider = Stuck(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(stuck)
+    plugin = Telemetry(provider)
+    with Sequential("memory:", plugins=[plugin], registry=registry) as app:
+        for _ in range(5):
+            assert app.run(two_steps(registry), {"n": 1}) == 4
+    assert plugin.flush(0.05) is False
+    stuck.gate.set()
+    assert plugin.flush(10.0) is True
+    assert stuck.told <= 6 < plugin.failures
+    assert [record.message for record in caplog.records] == [
+        "telemetry failed, runs go on without: OverflowError"
+    ]
+
+
+def test_a_forked_process_tells_of_its_own_runs() -> None:
+    printed = run_python(
+        """
+        import os
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+        from sequential import Sequential, flow
+        from sequential.telemetry import Telemetry
+
+        @flow
+        async def f() -> int:
+            return 1
+
+        provider = TracerProvider()
+        where = lambda: "parent" if os.getpid() == first else "child"
+        show = lambda span: f"{span.name} in {where()}{os.linesep}"
+        provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=show)))
+        plugin, first = Telemetry(provider), os.getpid()
+        Sequential("memory:", plugins=[plugin]).run(f)
+        assert plugin.flush(10)
+        if os.fork() == 0:
+            Sequential("memory:", plugins=[plugin]).run(f)
+        else:
+            os.wait()
+        """
+    )
+    told = [f"{name} in {who}" for name in ("invocation", "run f") for who in ("child", "parent")]
+    assert sorted(printed.splitlines()) == told
 
 
 def test_flush_takes_no_longer_than_it_is_given() -> None:
@@ -478,8 +543,10 @@ def test_sampling_is_decided_once_for_the_whole_trace(
     def f() -> Steps[None]:
         yield from looks()
 
-    with Sequential("memory:", plugins=[Telemetry(provider)], registry=registry) as app:
+    plugin = Telemetry(provider)
+    with Sequential("memory:", plugins=[plugin], registry=registry) as app:
         app.run(f)
+    assert plugin.flush(10.0)
     assert seen == [told]
     assert bool(exporter.get_finished_spans()) is told
 
@@ -500,6 +567,8 @@ def test_two_applications_may_share_one_provider(traced: Traced, registry: Regis
     for plugin in (first, second, first):
         with Sequential("memory:", plugins=[plugin], registry=registry) as app:
             app.run(registered, {"n": 1})
+    assert first.flush(10.0)
+    assert second.flush(10.0)
     assert first.failures == second.failures == 0
     assert len(traced.named("run ")) == 3
 
@@ -555,6 +624,7 @@ def test_invocations_that_never_finish_are_forgotten(
     for n in range(50):
         run = Run(f"r{n}", "f", Payload(b"1"))
         plugin.sequential_observe(InvocationStarted(run, 1.0, warm=False))
+    assert plugin.flush(10.0)
     assert len(plugin._invocations) == 10
     assert plugin.failures == 0
 

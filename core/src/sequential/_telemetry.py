@@ -3,15 +3,18 @@
 The only file that knows OpenTelemetry, imported only when telemetry is on. All ids but those of
 invocations are derived from the record, so that every process adds to the same trace and no span
 stays open while nothing runs. Attributes are an allow-list: never an input, a result or the message
-of an exception. One observer among others; the engine does not know it.
+of an exception. One observer among others; the engine does not know it. Spans are made on a thread
+of their own, while a run waits for its storage.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import random
 import threading
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextvars import Token
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from ._aside import Aside
 from ._calls import Pending, ToolCall, ToolContext, ToolResult
 from ._events import (
     AttemptFinished,
@@ -39,21 +43,15 @@ from ._events import (
     SignalDropped,
     StepRecorded,
 )
-from ._model import Run, StepKind, StepOutcome, StepRecord
-from ._outcomes import Blocked, Outcome, Paused
-from ._span_ids import attempt_span_id, hashed_id, step_span_id, trace_id_of
+from ._span_ids import attempt_span_id, step_span_id, trace_id_of
+from ._spans import Told, run_span_id, told_attempt, told_invocation, told_run, told_step
 from .errors import ConfigError
 from .hookspecs import hookimpl
 
 _log = logging.getLogger("sequential")
 
-GEN_AI_OPERATION = "gen_ai.operation.name"
-GEN_AI_TOOL = "gen_ai.tool.name"
-GEN_AI_CALL = "gen_ai.tool.call.id"
-"""Foreign names, of the GenAI semantic conventions 0.1.0, which are still in development."""
-
-_OUTCOMES = {"completed": "success", "failed": "failure", "cancelled": "cancellation"}
-"""Ended statuses in the words of OpenTelemetry's result of a pipeline run."""
+_ROOM = 8192
+"""Events that wait for their spans at most; what comes when there are more is dropped."""
 
 _ENTRIES = 4096
 """Invocations remembered at most: one that failed with its storage never says that it finished."""
@@ -62,7 +60,6 @@ _EXPORTERS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 _W3C = TraceContextTextMapPropagator()
 
-Value = str | int | bool
 Answer = ToolResult | Pending | None
 
 
@@ -99,18 +96,6 @@ def _caller(stored: Mapping[str, str]) -> SpanContext:
     return trace.get_current_span(_W3C.extract(stored, Context())).get_span_context()
 
 
-class _Told(NamedTuple):
-    """One span to tell of; *times* in seconds since the epoch. The root has no parent."""
-
-    name: str
-    span: int
-    parent: SpanContext | None
-    times: tuple[float, float]
-    attributes: dict[str, Value]
-    links: Sequence[Link] = ()
-    error: str | None = None
-
-
 @dataclass(slots=True)
 class _Invocation:
     """An invocation under way on one thread; *links* lead to whoever called for it."""
@@ -122,10 +107,19 @@ class _Invocation:
     error: str | None = None
 
 
+class _Heard(NamedTuple):
+    """An event, with the thread that it came from and the span that was current there."""
+
+    event: Event
+    thread: int
+    current: SpanContext | None
+
+
 class Telemetry:
     """The plugin that tells OpenTelemetry: ``Sequential(plugins=[Telemetry()])``.
 
-    What fails in a span processor is counted in `failures`, logged once, and harms no run.
+    What fails in a span processor is counted in `failures`, logged once, and harms no run. So is
+    what is dropped because more happened than could be told.
     """
 
     def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -152,6 +146,9 @@ class Telemetry:
             self._tracer.id_generator = _PreparedIds()
         self._root = lru_cache(1024)(self._decided)
         self._invocations: dict[tuple[str, int], _Invocation] = {}
+        self._aside = Aside(self._hear, _ROOM)
+        # Before the provider's own end, which was registered earlier.
+        atexit.register(_finish, weakref.ref(self._aside))
 
     @classmethod
     def otlp(cls) -> Self:
@@ -176,8 +173,9 @@ class Telemetry:
         answers: list[bool] = []
 
         def work() -> None:
+            told = self._aside.wait(seconds)
             try:
-                answers.append(self.provider.force_flush(max(1, int(seconds * 1000))))
+                answers.append(self.provider.force_flush(max(1, int(seconds * 1000))) and told)
             except Exception as error:  # noqa: BLE001  (an exporter may fail in any way)
                 self._failed(error)
 
@@ -193,9 +191,18 @@ class Telemetry:
 
     @hookimpl
     def sequential_observe(self, event: Event) -> None:
-        """Tell of *event*."""
+        """Tell of *event*, a little later."""
+        current = None
+        if isinstance(event, InvocationStarted):
+            current = trace.get_current_span().get_span_context()
+        dropped = self._aside.dropped
+        self._aside.put(_Heard(event, threading.get_ident(), current))
+        if self._aside.dropped != dropped:
+            self._failed(OverflowError())
+
+    def _hear(self, heard: _Heard) -> None:
         try:
-            self._observe(event)
+            self._observe(heard)
         except Exception as error:  # noqa: BLE001  (a span processor may fail in any way)
             self._failed(error)
 
@@ -225,37 +232,46 @@ class Telemetry:
             # Its class only: messages of exporters quote what they were to send.
             _log.warning("telemetry failed, runs go on without: %s", type(error).__name__)
 
-    def _observe(self, event: Event) -> None:
+    def _observe(self, heard: _Heard) -> None:
+        event = heard.event
         run = event.run
         root = self._root(run.run_id, run.created, run.flow)
-        key = run.run_id, threading.get_ident()
+        key = run.run_id, heard.thread
         if isinstance(event, InvocationStarted):
-            return self._remember(key, root, event)
+            return self._remember(key, root, event, heard.current)
         found = self._invocations.get(key)
-        links = () if found is None else _links(found.context)
+        links: Sequence[Link] = () if found is None else _links(found.context)
         if isinstance(event, AttemptFinished):
-            told = _attempt(event, root, links)
+            told = told_attempt(event)
             if found is not None:
                 found.error = event.error
         elif isinstance(event, StepRecorded):
-            told = _step(run, event.step, root, links)
+            told = told_step(run, event.step)
             if found is not None and found.error:
                 told = told._replace(error=told.error and found.error)
                 found.error = None
         elif isinstance(event, RunEnded):
-            told = _whole(run, event.at, root)
+            told, links = told_run(run, event.at), _links(_caller(run.trace))
         elif found is None or isinstance(event, SignalDropped):
             return None
         else:
             del self._invocations[key]
-            told = _invocation(run, event.outcome, event.at, root, found)
-        return self._tell(root, told)
+            own, times = found.context.span_id, (found.started, event.at)
+            told = told_invocation(run, event.outcome, own, times, warm=found.warm)
+            links = found.links
+        return self._tell(root, told, links)
 
-    def _remember(self, key: tuple[str, int], root: SpanContext, event: InvocationStarted) -> None:
+    def _remember(
+        self,
+        key: tuple[str, int],
+        root: SpanContext,
+        event: InvocationStarted,
+        current: SpanContext | None,
+    ) -> None:
         if len(self._invocations) >= _ENTRIES:
             self._invocations.pop(next(iter(self._invocations)), None)
         own = _beside(root, random.SystemRandom().getrandbits(64) or 1)
-        links = _links(trace.get_current_span().get_span_context())
+        links = () if current is None else _links(current)
         self._invocations[key] = _Invocation(own, event.at, event.warm, links)
 
     def _decided(self, run_id: str, created: float, flow: str) -> SpanContext:
@@ -264,18 +280,19 @@ class Telemetry:
         if self._tracer is not None:
             answer = self._tracer.sampler.should_sample(Context(), number, f"run {flow}")
             flags = TraceFlags.SAMPLED if answer.decision is Decision.RECORD_AND_SAMPLE else flags
-        span = hashed_id(run_id, "run")
+        span = run_span_id(run_id)
         return SpanContext(number, span, is_remote=False, trace_flags=TraceFlags(flags))
 
-    def _tell(self, root: SpanContext, told: _Told) -> None:
+    def _tell(self, root: SpanContext, told: Told, links: Sequence[Link]) -> None:
         if self._tracer is None:
             return
         context, (started, ended) = Context(), told.times
         if told.parent is not None:
-            context = trace.set_span_in_context(NonRecordingSpan(told.parent), context)
+            above = NonRecordingSpan(_beside(root, told.parent))
+            context = trace.set_span_in_context(above, context)
         _PreparedIds.ready.trace, _PreparedIds.ready.span = root.trace_id, told.span
         span = self._tracer.start_span(
-            told.name, context, attributes=told.attributes, links=told.links,
+            told.name, context, attributes=told.attributes, links=links,
             start_time=int(started * 1e9),
         )  # fmt: skip
         if told.error is not None:
@@ -284,80 +301,10 @@ class Telemetry:
         span.end(int(max(started, ended) * 1e9))
 
 
-def _attempt(event: AttemptFinished, root: SpanContext, links: Sequence[Link]) -> _Told:
-    run = event.run
-    step = step_span_id(run.run_id, run.generation, event.position)
-    attributes = _of_run(run) | {
-        "sequential.step.position": event.position,
-        "sequential.tool": event.tool,
-        "sequential.attempt": event.attempt,
-        "sequential.attempt.pending": event.pending,
-        "sequential.fence": run.fence,
-    }
-    own, name = attempt_span_id(step, event.attempt, run.fence), f"attempt {event.tool}"
-    above, times = _beside(root, step), (event.started, event.ended)
-    return _Told(name, own, above, times, attributes, links, event.error)
-
-
-def _step(run: Run, step: StepRecord, root: SpanContext, links: Sequence[Link]) -> _Told:
-    attributes = _of_run(run) | {
-        "sequential.step.position": step.position,
-        "sequential.step.number": step.number,
-        "sequential.step.kind": step.kind.value,
-        "sequential.step.outcome": step.outcome.value,
-        "sequential.step.output_bytes": step.value.size,
-    }
-    name = step.kind.value
-    if step.kind is StepKind.TOOL:
-        name = "execute_tool"
-        attributes |= {
-            GEN_AI_OPERATION: name,
-            GEN_AI_TOOL: step.tool,
-            GEN_AI_CALL: f"{run.run_id}:{step.generation}:{step.position}",
-            "sequential.tool": step.tool,
-            "sequential.step.attempts": step.attempts,
-        }
-        if step.input is not None:
-            attributes["sequential.step.input_bytes"] = step.input.size
-    elif step.tool:
-        attributes["sequential.wait.key"] = step.tool
-    own = step_span_id(run.run_id, step.generation, step.position)
-    error = "_OTHER" if step.outcome is StepOutcome.ERROR else None
-    times = step.started, step.ended
-    return _Told(f"{name} {step.tool}".strip(), own, root, times, attributes, links, error)
-
-
-def _whole(run: Run, ended: float, root: SpanContext) -> _Told:
-    attributes = _of_run(run) | {
-        "sequential.run.outcome": _OUTCOMES.get(run.status, run.status.value),
-        "sequential.run.steps": run.cursor,
-    }
-    error = None if run.error is None else run.error.type
-    own, links = root.span_id, _links(_caller(run.trace))
-    return _Told(f"run {run.flow}", own, None, (run.created, ended), attributes, links, error)
-
-
-def _invocation(
-    run: Run, outcome: Outcome, ended: float, root: SpanContext, found: _Invocation
-) -> _Told:
-    attributes = _of_run(run) | {
-        "sequential.invocation.outcome": type(outcome).__name__.lower(),
-        "sequential.invocation.warm": found.warm,
-        "sequential.fence": run.fence,
-    }
-    if isinstance(outcome, Paused | Blocked):
-        attributes["sequential.invocation.reason"] = outcome.reason
-    own, times = found.context.span_id, (found.started, ended)
-    return _Told("invocation", own, root, times, attributes, found.links)
-
-
-def _of_run(run: Run) -> dict[str, Value]:
-    return {
-        "sequential.run.id": run.run_id,
-        "sequential.run.generation": run.generation,
-        "sequential.flow.name": run.flow,
-        "sequential.flow.version": run.flow_version,
-    }
+def _finish(kept: weakref.ref[Aside[_Heard]]) -> None:
+    """At the end of the process, let what was heard become spans."""
+    if (aside := kept()) is not None:
+        aside.wait(2.0)
 
 
 def _beside(root: SpanContext, span: int) -> SpanContext:
