@@ -3,6 +3,7 @@
 As root the server alone drops to `nobody`, because Postgres refuses root and the tests may not be
 able to run as anybody else. Each test gets a database of its own. ``SEQUENTIAL_TEST_POSTGRES``, a
 URL of a database whose role may create databases, points the same tests at another server.
+A server ends with the process that started it, however that ends, and its folder goes with it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,22 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
 
+from tests.guard import at_the_end
+
 PATIENCE = 30.0  # seconds until a server must answer
 VERSIONS = {16: "pginstall", 18: "pginstall18"}
 TEMPLATE = "sequential_template"
+
+# A number can be another process's by now; one whose command names the folder is the server. It
+# ends its children, and one that was made to stand still must go on to do so.
+_END = """
+if read -r pid <"$1/data/postmaster.pid" && grep -qF -- "$1" "/proc/$pid/cmdline"; then
+    kill -s QUIT "$pid"
+    kill -s CONT "$pid"
+    while grep -qF -- "$1" "/proc/$pid/cmdline"; do sleep 0.02; done
+fi
+rm -rf -- "$1"
+"""
 
 
 class Server:
@@ -87,12 +101,22 @@ class Server:
 
 
 class OwnServer(Server):
-    """A server of our own, in a temporary folder, on a unix socket."""
+    """A server of our own, in a temporary folder, on a unix socket; a copy of *primary* if given.
 
-    def __init__(self, version: int, folder: Path, **settings: str) -> None:
-        super().__init__(f"postgresql://postgres@/postgres?host={quote(str(folder), safe='')}")
+    A copy follows its primary and takes no writes, until it is promoted.
+
+    Attributes:
+        largest_file: Bytes that no file may exceed, from the next start on: a disk that gets full.
+    """
+
+    def __init__(
+        self, version: int, folder: Path, primary: OwnServer | None = None, **settings: str
+    ) -> None:
+        self._address = f"postgresql://postgres@/postgres?host={quote(str(folder), safe='')}"
+        super().__init__(self._address)
         self.folder = folder
         self.version = version
+        self.largest_file: int | None = None
         self._settings = settings
         self._drop: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
         if os.geteuid() == 0:
@@ -102,17 +126,31 @@ class OwnServer(Server):
         self._bin = binaries(version, folder)
         self._data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        self._call("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-EUTF8")
+        if primary is None:
+            options = ["-A", "trust", "--no-sync", "--locale=C", "-EUTF8"]
+            self._call("initdb", "-U", "postgres", *options)
+        else:
+            options = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+            self._call("pg_basebackup", "-U", "postgres", "-h", str(primary.folder), *options)
 
     def start(self, **settings: str) -> None:
         """Start it, and wait until it answers. *settings* are added to those it was made with."""
         import psycopg
 
         chosen = {"listen_addresses": "", "fsync": "off", **self._settings, **settings}
+        self._url = f"{self._address}&port={chosen.get('port', '5432')}"
         options = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self._data, "-k", self.folder, *options],
+                [
+                    *_limit(self.largest_file),
+                    self._bin / "postgres",
+                    "-D",
+                    self._data,
+                    "-k",
+                    self.folder,
+                    *options,
+                ],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -200,6 +238,13 @@ class OwnServer(Server):
             raise RuntimeError(f"{program} of Postgres {self.version}: {done.stdout}{done.stderr}")
 
 
+def _limit(size: int | None) -> list[str]:
+    """Return what to put before a command that may write no file beyond *size* bytes."""
+    # In blocks of 512 bytes, as POSIX counts them.
+    limit = 'ulimit -f "$0" && exec "$@"'
+    return [] if size is None else ["/bin/sh", "-c", limit, str(size // 512)]
+
+
 def is_alive(pid: int) -> bool:
     """Tell whether the process runs; one that nobody has waited for does not."""
     try:
@@ -236,19 +281,28 @@ def binaries(version: int, folder: Path) -> Path:
 
 def own_server(version: int, **settings: str) -> Iterator[OwnServer]:
     """Give a server of our own, started; stop it and remove its folder at the end."""
+    yield from _served(version, None, settings)
+
+
+def standby_of(primary: OwnServer) -> Iterator[OwnServer]:
+    """Give a server that follows *primary* and takes no writes, until it is promoted."""
+    yield from _served(primary.version, primary, {})
+
+
+def _served(
+    version: int, primary: OwnServer | None, settings: dict[str, str]
+) -> Iterator[OwnServer]:
     # Not pytest's folder: the path of a socket ends at 107 bytes, and only its owner can enter it.
     folder = Path(tempfile.mkdtemp(prefix=f"seq-pg{version}-"))
     folder.chmod(0o755)
-    try:
-        server = OwnServer(version, folder, **settings)
+    with at_the_end(_END, str(folder)):
+        server = OwnServer(version, folder, primary, **settings)
         server.start()
         try:
             yield server
         finally:
             # Nobody reads its files again, so it need not tidy up.
             server.kill()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def any_server(version: int) -> Iterator[Server]:

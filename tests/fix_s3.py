@@ -4,7 +4,7 @@
 another one; credentials are then those of the environment. Every test gets a prefix of its own, and
 on our own servers a bucket: they look through a whole bucket to list a prefix.
 
-A server ends with the process that started it, however that ends: see `_GUARDED`.
+A server ends with the process that started it, however that ends: see `at_the_end`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import importlib.metadata
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.guard import at_the_end
+
 _PATIENCE = 60.0  # seconds until a server must answer
 _ELSEWHERE = "SEQUENTIAL_TEST_S3"
 _MOTO = Path(__file__).parent / "s3" / "moto_server.py"
@@ -33,14 +34,6 @@ _DIST = {
     "METADATA": "Metadata-Version: 2.1\nName: sequential-s3\nVersion: 0.1.0\n",
     "entry_points.txt": "[sequential]\ns3 = sequential_s3.plugin\n",
 }
-
-# `sh` leads the group of the server. It ends when the pipe from our process closes, or when the
-# server ends, and takes the whole group with it.
-_GUARDED = """
-("$@" </dev/null; kill -s KILL -- "-$$") &
-cat >/dev/null
-kill -s KILL -- "-$$"
-"""
 
 S3Url = Callable[[str], str]
 """Makes a storage URL from an endpoint, with a bucket that nobody used."""
@@ -50,30 +43,55 @@ S3Url = Callable[[str], str]
 def serving(command: list[str], port: int, **environment: str) -> Iterator[str]:
     """Run a server in a process group of its own; give its endpoint."""
     process = subprocess.Popen(
-        ["/bin/sh", "-c", _GUARDED, "sh", *command],
+        command,
         env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     endpoint = f"http://127.0.0.1:{port}"
     try:
-        wait_for(endpoint, process)
-        yield endpoint
+        with at_the_end('kill -s KILL -- "-$1"', str(process.pid)):
+            wait_for(endpoint, process)
+            yield endpoint
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait(_PATIENCE)
 
 
 @contextmanager
-def serving_ministack() -> Iterator[str]:
+def serving_ministack(port: int = 0, **more: str) -> Iterator[str]:
     """Run an S3 server whose conditional writes are atomic; give its endpoint."""
-    port = free_port()
+    port = port or free_port()
     command = [str(Path(sys.executable).with_name("ministack"))]
     settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}
-    with serving(command, port, **settings) as endpoint:
+    with serving(command, port, **settings, **more) as endpoint:
         yield endpoint
+
+
+class OwnS3:
+    """A ministack that keeps its objects in *folder*, and may be killed and started again.
+
+    It writes an object whole and before it answers, but what it knows of it apart: should it die
+    in between, the entity tag would be the old one. Without that it takes the tag from the bytes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._running = contextlib.ExitStack()
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it with what it has on disk."""
+        for left in (*self._folder.rglob("*.meta.json"), *self._folder.rglob("*.tmp")):
+            left.unlink()
+        settings = {"S3_PERSIST": "1", "S3_DATA_DIR": str(self._folder)}
+        self._running.enter_context(serving_ministack(self._port, **settings))
+
+    def kill(self) -> None:
+        """End it at whatever instruction it is."""
+        self._running.close()
 
 
 def wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:

@@ -307,10 +307,16 @@ def be_worker(house: House, log: Effects, order: Order) -> None:
 def _opened(house: House, log: Effects) -> SeamedStorage:
     """Open the storage, trying again as a supervisor would."""
     while True:
+        storage = None
         try:
-            return seamed(house.url, log, house.quota)
+            storage = seamed(house.url, log, house.quota)
+            _ = storage.deployment  # some ask their server nothing before
         except StorageError:
+            if storage is not None:
+                storage.close()
             time.sleep(0.1)
+        else:
+            return storage
 
 
 def _execute(app: Sequential, order: Order) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from sequential._model import ENDED_STATUSES, Run, Status, StepKind, StepRecord
 from sequential._payload import PayloadCodec, Place
@@ -37,6 +38,7 @@ _STATEMENTS = {
     "UPDATE runs": "run",
     "COMMIT": "commit",
 }
+_OBJECTS = {"/w/0/": "marker", "/i/": "line", "/handed": "handed", "/seg/": "segment"}
 
 
 def kind_of(run: Run, expect: Run, steps: Sequence[StepRecord]) -> str:  # noqa: PLR0911
@@ -89,6 +91,9 @@ class SeamedStorage:
 
     def find(self, query: Query) -> Page:
         return self._at("find", "-", lambda: self._inner.find(query))
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        return self._at("count", "-", lambda: self._inner.count(query))
 
     def put_value(self, run_id: str, data: bytes) -> str:
         return self._at("value", run_id, lambda: self._inner.put_value(run_id, data))
@@ -169,11 +174,41 @@ class SeamedSqlite(SeamedStorage):
                 reach(f"{within[0]}.{name}", within[1])
 
 
+class SeamedObjects(SeamedStorage):
+    """Objects in S3, each request that changes one being a failpoint too."""
+
+    def __init__(self, inner: Storage, log: Effects) -> None:
+        super().__init__(inner, log)
+        self._local = threading.local()
+        bucket: Any = inner.bucket  # type: ignore[attr-defined]
+        bucket.client.meta.events.register("before-send.s3", self._request)
+
+    def _operate(self, kind: str, run_id: str, operation: Callable[[], T]) -> T:
+        self._local.within = kind, run_id
+        try:
+            return operation()
+        finally:
+            self._local.within = None
+
+    def _request(self, request: Any, **_: object) -> None:
+        within = getattr(self._local, "within", None)
+        if within is None or request.method == "GET":
+            return
+        path = urlsplit(request.url).path
+        if request.method == "PUT":
+            names = [name for part, name in _OBJECTS.items() if part in path]
+            reach(f"{within[0]}.{names[0] if names else path.rpartition('/')[2]}", within[1])
+        else:
+            reach(f"{within[0]}.drop", within[1])
+
+
 def seamed(url: str, log: Effects, quota: Path) -> SeamedStorage:
     """Open the storage at *url* with every seam that it can have."""
     storage = open_storage(url)
     if isinstance(storage, SqliteStorage):
         return SeamedSqlite(storage, log, quota)
+    if url.startswith("s3:"):
+        return SeamedObjects(storage, log)
     return SeamedStorage(storage, log)
 
 

@@ -121,9 +121,27 @@ def look(storage: PostgresStorage, runs: int) -> None:
         "page, of a tag on a third and one on one": Query(
             tags={"tenant": "t0", "order": str(runs // 20 * 10 + 7)}, limit=50
         ),
+        "page, created before the half": Query(before=1.7e9 + runs // 2, limit=50),
+        "page, of a flow and a common status": Query(
+            flow="flow7", statuses=[Status.COMPLETED], limit=50
+        ),
+        "page, of ids that all begin so": Query(search="r0", limit=50),
+        "page, of the beginning of a hundred ids": Query(search=f"r{runs // 2:09}"[:-2], limit=50),
+        "page, of the beginning of one id": Query(search=f"r{runs // 2:09}", limit=50),
     }
     for name, query in pages.items():
         told(name, measured(lambda query=query: storage.find(query)))  # type: ignore[misc]
+    counts = {
+        "count, of everything": Query(),
+        "count, of a flow": Query(flow="flow7"),
+        "count, of a rare status": Query(statuses=[Status.QUARANTINED]),
+        "count, of the newest hundredth": Query(since=1.7e9 + runs * 99 // 100),
+        "count, of the newest half": Query(since=1.7e9 + runs // 2),
+        "count, of the beginning of a hundred ids": Query(search=f"r{runs // 2:09}"[:-2]),
+        "count, of a tag on a third": Query(tags={"tenant": "t1"}),
+    }
+    for name, query in counts.items():
+        told(name, measured(lambda query=query: storage.count(query), 10))  # type: ignore[misc]
     token = storage.find(Query(limit=50)).next
     told("page, the next one", measured(lambda: storage.find(Query(limit=50, after=token))))
     told("due of a flow, behind those of others", measured(lambda: storage.due(50, ["flow7"], 0)))

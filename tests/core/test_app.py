@@ -390,9 +390,18 @@ def test_runs_are_found_by_flow_status_tags_and_time(any_stage: Stage) -> None:
     assert found(tags={"who": "me"}) == ["new", "old"]
     assert found(tags={"who": "me", "what": "a"}) == ["old"]
     assert found(since=since) == ["new"]
-    assert found(flow="nothing") == []
-    with pytest.raises(ConfigError, match="is not a valid Status"):
-        app.find(status="asleep")
+    assert found(before=since) == ["old"]
+    assert found(search="o") == ["old"]
+    assert found(search="ld") == found(flow="nothing") == []
+    both = {("simple", Status.PAUSED): 1, ("other", Status.COMPLETED): 1}
+    assert app.count() == app.count(tags={"who": "me"}) == both
+    assert app.count(status="paused") == app.count(before=since, search="o", flow="simple")
+    assert app.count(status="failed") == {}
+    for ask in (app.find, app.count):
+        with pytest.raises(ConfigError, match="is not a valid Status"):
+            ask(status="asleep")
+        with pytest.raises(ConfigError, match="the text that the ids begin with"):
+            ask(search=cast("Any", 7))
 
 
 def test_the_value_of_a_step_and_its_error_can_be_read(any_stage: Stage) -> None:
@@ -501,6 +510,8 @@ def test_what_is_no_flow_tag_or_time_is_said_to_be_none(stage: Stage) -> None:
         app.start("simple", wake=no)
     with pytest.raises(ConfigError, match="a time that a clock can show"):
         app.find(since=no)
+    with pytest.raises(ConfigError, match="a time that a clock can show"):
+        app.count(before=no)
     assert not app.find().runs
 
 

@@ -38,6 +38,11 @@ def some_runs(command_line: CommandLine) -> CommandLine:
         (("--tag", "team=a", "--status", "failed"), "failed"),
         (("--since", "1h"), "due sleep signal blocked failed done"),
         (("--since", "2999-01-01"), ""),
+        (("--before", "2999-01-01", "--flow", "ask"), "due signal"),
+        (("--before", "1h"), ""),
+        (("--search", "s"), "sleep signal"),
+        (("--search", "si", "--flow", "ask"), "signal"),
+        (("--search", "S"), ""),
     ],
 )
 def test_list_filters(some_runs: CommandLine, arguments: tuple[str, ...], expected: str) -> None:
@@ -50,6 +55,26 @@ def test_list_is_aligned_text_when_it_is_piped(some_runs: CommandLine) -> None:
     assert {
         line.index(word) for line, word in zip(lines, ("STATUS", "waiting", "waiting"), strict=True)
     } == {lines[0].index("STATUS")}
+
+
+def test_list_counts_all_pages_by_flow_and_status(some_runs: CommandLine) -> None:
+    text = some_runs.ok("list", "--count", "--limit", "1", "--search", "s")
+    assert [line.split() for line in text.splitlines()] == [
+        ["FLOW", "STATUS", "RUNS"],
+        ["ask", "paused", "1"],
+        ["nap", "paused", "1"],
+        ["2"],
+    ]
+    assert some_runs.lines("list", "--count", "--status", "failed") == [
+        {"flow": "fail", "status": "failed", "count": 1}
+    ]
+    assert some_runs("list", "--count", "--flow", "none").stderr == "no runs\n"
+
+
+def test_what_is_only_shown_cannot_be_counted(some_runs: CommandLine) -> None:
+    result = some_runs("list", "--count", "--status", "due", "--status", "failed")
+    assert result.exit_code == 2
+    assert "due is part of paused" in result.stderr
 
 
 def test_list_goes_on_where_the_page_before_ended(some_runs: CommandLine) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import queue
+import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -394,6 +396,51 @@ class LosesTagsThatComeBack(Sound):
         return page._replace(runs=kept)
 
 
+class ForgetsBefore(Sound):
+    def find(self, query: Query) -> Page:
+        return super().find(replace(query, before=None))
+
+
+class SearchesAnywhere(Sound):
+    def find(self, query: Query) -> Page:
+        page = super().find(replace(query, search=None))
+        return page._replace(runs=[r for r in page.runs if (query.search or "") in r.run_id])
+
+
+class SearchesByPattern(Sound):
+    """As LIKE does: an underscore stands for any character."""
+
+    def find(self, query: Query) -> Page:
+        page = super().find(replace(query, search=None))
+        pattern = re.escape(query.search or "").replace("_", ".").replace("%", ".*")
+        return page._replace(runs=[r for r in page.runs if re.match(pattern, r.run_id, re.DOTALL)])
+
+
+class CountsOnePage(Sound):
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        return Counter((run.flow, run.status) for run in self.find(query).runs)
+
+
+class CountsAllTags(Sound):
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        return super().count(replace(query, tags={}))
+
+
+class CountsWhatWasCreated(Sound):
+    """Keeps counters, and leaves them as they are when a run goes on."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.counters: Counter[tuple[str, Status]] = Counter()
+
+    def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
+        self.counters[run.flow, run.status] += 1
+        return super().create(run, steps)
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        return self.counters
+
+
 class ProbesNothing(Sound):
     def probe(self) -> Probe:
         return Probe("memory://", ("it is fine",), ("serves one process only",))
@@ -456,6 +503,12 @@ BROKEN_STORAGES: dict[type[Sound], str] = {
     WrapsHugeNumbers: "test_a_huge_number_is_stored_or_refused",
     CutsLargeValues: "test_large_values_are_kept_whole",
     LosesTagsThatComeBack: "test_any_operations_are_answered_as_by_the_model",
+    ForgetsBefore: "test_find_filters_by_each_part",
+    SearchesAnywhere: "test_a_search_is_the_beginning_of_the_id",
+    SearchesByPattern: "test_a_search_has_no_special_characters",
+    CountsOnePage: "test_a_count_is_by_flow_and_status_and_of_all_pages",
+    CountsAllTags: "test_a_count_is_by_flow_and_status_and_of_all_pages",
+    CountsWhatWasCreated: "test_a_count_sees_what_has_changed",
     ProbesNothing: "test_the_probe_finds_a_commit_that_ignores_the_version",
     ProbeLeavesARun: "test_the_probe_tries_and_leaves_nothing",
     ProbeHidesThatItIsAlone: "test_the_probe_says_if_other_processes_cannot_come",
@@ -463,6 +516,7 @@ BROKEN_STORAGES: dict[type[Sound], str] = {
 ARGUMENTS: dict[str, dict[str, object]] = {
     "test_an_impossible_limit_is_refused": {"limit": 0},
     "test_odd_ids_are_only_ids": {"text": "a\0b"},
+    "test_a_search_has_no_special_characters": {"text": "_"},
     "test_ids_that_look_alike_are_different_runs": {"one": "a", "other": "A"},
     "test_any_operations_are_answered_as_by_the_model": {"seed": 0},
     "test_a_huge_number_is_stored_or_refused": {"field": "generation"},

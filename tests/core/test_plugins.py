@@ -126,9 +126,9 @@ def _builtin() -> list[object]:
 
 
 def test_a_scheme_of_a_broken_plugin_says_why_it_is_broken(install: Install) -> None:
-    install("sqs", "import boto_of_another_planet")
-    with pytest.raises(SchemeUnknown, match=r"installed but broken.*boto_of_another_planet"):
-        Plugins().open_transport("sqs://queue", SYSTEM_CLOCK)
+    install("pigeon", "import loft_of_another_planet")
+    with pytest.raises(SchemeUnknown, match=r"installed but broken.*loft_of_another_planet"):
+        Plugins().open_transport("pigeon://loft", SYSTEM_CLOCK)
 
 
 def test_a_missing_driver_is_named(install: Install) -> None:

@@ -8,14 +8,29 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sequential._memory import MemoryStorage, open_memory
 from sequential._model import At, In, evolve
 from sequential._sqlite import open_sqlite
 from sequential._storage import Storage
+from sequential._storage_rules import end_of_prefix
 from sequential.errors import ConfigError
 from sequential.testing import FakeClock, StorageContract
 from tests.core.storage_cases import applied, found, make_run
+
+TEXTS = st.text(
+    st.sampled_from("ab\0\ud7ff\ue000\U0010ffff") | st.characters(codec="utf-8"), max_size=4
+)
+
+
+@given(TEXTS, TEXTS)
+def test_what_begins_so_is_a_stretch_of_an_index(prefix: str, rest: str) -> None:
+    end = end_of_prefix(prefix)
+    for text in (prefix + rest, rest, rest + prefix):
+        inside = prefix.encode() <= text.encode() and (end is None or text.encode() < end.encode())
+        assert inside == text.startswith(prefix)
 
 
 class HostTime(StorageContract):

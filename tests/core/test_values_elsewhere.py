@@ -54,22 +54,46 @@ def test_a_value_is_kept_there_and_the_record_here(
 ) -> None:
     run = both.create(make_run())
     digest = both.put_value("r1", b"large")
-    assert both.get_value("r1", digest) == values.get_value("r1", digest) == b"large"
+    assert both.get_value("r1", digest) == b"large"
+    assert values.get_value(f"{runs.deployment}.r1", digest) == b"large"
     with pytest.raises(ValueCorrupt):
         runs.get_value("r1", digest)
     assert found(runs.load("r1")).run == run
     assert values.load("r1") is None
 
 
-def test_a_purge_drops_the_values_of_that_run_alone(
-    both: ValuesElsewhere, values: MemoryStorage
-) -> None:
+def test_a_purge_drops_the_values_of_that_run_alone(both: ValuesElsewhere) -> None:
     run = both.create(make_run(status=Status.COMPLETED))
     gone, kept = both.put_value("r1", b"large"), both.put_value("r10", b"large")
     assert both.purge(run)
+    with pytest.raises(ValueCorrupt, match="of run 'r1'"):
+        both.get_value("r1", gone)
+    assert both.get_value("r10", kept) == b"large"
+
+
+def test_two_deployments_may_share_a_place_and_use_the_same_ids(
+    both: ValuesElsewhere, values: MemoryStorage, clock: FakeClock
+) -> None:
+    other = ValuesElsewhere(MemoryStorage(clock), values)
+    run = both.create(make_run(status=Status.COMPLETED))
+    digest = both.put_value("r1", b"large")
     with pytest.raises(ValueCorrupt):
-        values.get_value("r1", gone)
-    assert values.get_value("r10", kept) == b"large"
+        other.get_value("r1", digest)
+    assert other.put_value("r1", b"large") == digest
+    assert both.purge(run)
+    with pytest.raises(ValueCorrupt):
+        both.get_value("r1", digest)
+    assert other.get_value("r1", digest) == b"large"
+
+
+def test_values_under_the_bare_id_are_read_and_left_to_whom_they_belong(
+    both: ValuesElsewhere, values: MemoryStorage
+) -> None:
+    run = both.create(make_run(status=Status.COMPLETED))
+    digest = values.put_value("r1", b"before places could be shared")
+    assert both.get_value("r1", digest) == b"before places could be shared"
+    assert both.purge(run)
+    assert values.get_value("r1", digest) == b"before places could be shared"
 
 
 @pytest.mark.parametrize("status", [Status.PAUSED, Status.RUNNING])
@@ -115,11 +139,11 @@ def test_values_left_by_a_crash_go_with_the_tombstone(
         with pytest.raises(StorageUnavailable):
             both.purge(tombstone)
     assert found(runs.load("r1")).run == tombstone
-    assert values.get_value("r1", digest) == b"large"
+    assert both.get_value("r1", digest) == b"large"
     assert both.purge(tombstone)
     assert runs.load("r1") is None
     with pytest.raises(ValueCorrupt):
-        values.get_value("r1", digest)
+        both.get_value("r1", digest)
 
 
 def test_values_that_are_older_than_the_setting_are_found(

@@ -1,9 +1,7 @@
 """A pooler in front of a server, as small as one can be: every transaction gets another backend.
 
-It can also fail on demand: cut a connection before a request is passed on, after the server has
-carried it out and before the reply or in the middle of it, or before the server begins, which it
-then does with nobody there to hear. `Cutter` is the same without pooling. Both speak the protocol's
-framing, and read no statement.
+It can also fail on demand. `Cutter` is the same without pooling. Both speak the protocol's framing,
+and read no statement.
 """
 
 from __future__ import annotations
@@ -12,71 +10,46 @@ import itertools
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-Fate = Literal["pass", "before", "after", "half", "late", "hang"]
-Decide = Callable[[int], Fate]
+from tests.proxy import Decide, Proxy
+
 Ask = Callable[[bytes], bytes]
 
-_LATE = 0.01  # seconds that a request is still on its way
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 
 
-class Pooler:
+class Pooler(Proxy):
     """Listens on loopback.
 
     Args:
         target: Socket of the server.
         backends: How many connections are shared by all clients.
-        decide: Told the number of each request that carries something out, says what becomes of
-            it. One that only prepares a statement is passed on.
+        decide: What becomes of each request that carries something out. One that only prepares a
+            statement is passed on, and not counted.
 
     Attributes:
-        requests: How many of these there were.
         options: The settings that clients asked for when they connected.
     """
 
     def __init__(self, target: Path, backends: int = 3, decide: Decide | None = None) -> None:
-        self.requests = 0
         self.options: list[str] = []
-        self.decide: Decide = decide or (lambda _: "pass")
         self._target = target
         self._count = backends
         self._backends: list[_Backend] = []
         self._next = itertools.count()
         self._lock = threading.Lock()
-        self._clients: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(decide)
 
     def close(self) -> None:
-        self._listener.close()
-        for client in self._clients:
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+        super().close()
         for backend in self._backends:
             backend.socket.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._clients.append(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with (
-            client,
-            suppress(OSError, EOFError),
-            self._session(self._startup(client)) as (greeting, ask),
-        ):
+    def serve(self, client: socket.socket) -> None:
+        with self._session(self._startup(client)) as (greeting, ask):
             client.sendall(greeting)
             while self._serve_one(client, ask):
                 pass
@@ -87,24 +60,10 @@ class Pooler:
         request, kinds = b"".join(messages), {message[:1] for message in messages}
         if b"X" in kinds:
             return False
-        fate: Fate = "pass"
         if kinds & {b"E", b"Q"}:
-            self.requests += 1
-            fate = self.decide(self.requests)
-        if fate == "before":
-            return False
-        if fate == "hang":
-            client.recv(1)
-            return False
-        if fate == "late":
-            client.shutdown(socket.SHUT_RDWR)
-            time.sleep(_LATE)
-        reply = ask(request)
-        if fate == "pass":
-            client.sendall(reply)
-        elif fate == "half":
-            client.sendall(reply[: len(reply) // 2])
-        return fate == "pass"
+            return self.pass_on(client, lambda: ask(request))
+        client.sendall(ask(request))
+        return True
 
     @contextmanager
     def _session(self, startup: bytes) -> Iterator[tuple[bytes, Ask]]:

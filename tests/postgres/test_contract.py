@@ -1,10 +1,14 @@
-"""The contract over the oldest server of ours, and the engine over the newest.
+"""The contract and the engine over the oldest server of ours and over the newest.
 
-The contract over the newest stands in `test_schema`, where a role with few rights keeps it.
+The contract over the newest stands in `test_schema`, where a role with few rights keeps it. How
+often each race is run says ``SEQUENTIAL_TEST_ROUNDS``:
+
+    SEQUENTIAL_TEST_ROUNDS=1000 pytest tests/postgres --timeout 900 -k "wins or creates or append"
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +21,8 @@ from tests.fix_postgres import Server
 
 class OverPostgres(StorageContract):
     """The contract, over the server that the fixture `server` gives."""
+
+    rounds = int(os.environ.get("SEQUENTIAL_TEST_ROUNDS", "10"))
 
     @pytest.fixture
     def database(self, server: Server) -> str:
@@ -51,9 +57,23 @@ class TestPostgres16(OverPostgres):
         return postgres16
 
 
-class TestTheEngine(EngineContract):
+class EngineOverPostgres(EngineContract):
+    """The engine, over the server that the fixture `server` gives."""
+
     @pytest.fixture
-    def storage(self, postgres18: Server, clock: FakeClock) -> Iterator[Storage]:
-        storage = open_postgres(postgres18.url(postgres18.emptied()), clock)
+    def storage(self, server: Server, clock: FakeClock) -> Iterator[Storage]:
+        storage = open_postgres(server.url(server.emptied()), clock)
         yield storage
         storage.close()
+
+
+class TestTheEngineOnPostgres16(EngineOverPostgres):
+    @pytest.fixture
+    def server(self, postgres16: Server) -> Server:
+        return postgres16
+
+
+class TestTheEngineOnPostgres18(EngineOverPostgres):
+    @pytest.fixture
+    def server(self, postgres18: Server) -> Server:
+        return postgres18

@@ -401,5 +401,6 @@ def test_a_kill_between_commit_and_record_leaves_one_effect(url: str, book: Book
 
 def test_without_the_table_it_is_said(postgres18: Server, empty_database: str) -> None:
     once = transactional(postgres18.url(empty_database))(debit)
-    with pytest.raises(psycopg.errors.UndefinedTable, match="effects"):
+    with pytest.raises(ConfigError, match=r"no table effects.*`sequential migrate`") as caught:
         once(context(), "ann", 1)
+    assert isinstance(caught.value.__cause__, psycopg.errors.UndefinedTable)

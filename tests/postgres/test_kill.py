@@ -7,8 +7,6 @@ a machine does not: all its processes at once, without a word.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -19,12 +17,13 @@ import pytest
 
 from sequential._outcomes import Completed
 from tests.acceptance.aimed import AimedKills, AimedStops, conduct_aimed, conduct_stops
-from tests.acceptance.campaign import Plan, RandomKills, Report, conduct, said_nothing
+from tests.acceptance.campaign import Plan, RandomKills, conduct, said_nothing
 from tests.acceptance.effects import Effects, read
 from tests.acceptance.failpoints import POINTS
 from tests.acceptance.history_check import Checker, Told
 from tests.acceptance.kill_flows import write_to
 from tests.acceptance.nursery import House
+from tests.acceptance.restarts import Restarts, conduct_restarts
 from tests.acceptance.watcher import Watcher
 from tests.fix_postgres import OwnServer, own_server
 
@@ -40,46 +39,6 @@ WHOLE = [
     if point.name.rpartition(".")[2] not in {"steps", "values", "run", "commit"}
 ]
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "max_connections": "200"}
-
-
-class Restarts(RandomKills):
-    """Random kills, while the server too is killed, *restarts* times, and started again."""
-
-    def __init__(self, plan: Plan, house: House, server: OwnServer, restarts: int) -> None:
-        super().__init__(plan, house)
-        self.server = server
-        self.restarts = restarts
-        self.restarted = 0
-
-    def strike_once(self) -> None:
-        super().strike_once()
-        if self.restarted * self.plan.kills < len(self.nursery.killed) * self.restarts:
-            self._restart()
-
-    def _restart(self) -> None:
-        self.server.kill()
-        # Who dies or is sent out meanwhile has no storage.
-        pid = self._choose()
-        if pid not in self.frozen:
-            self.nursery.kill(pid)
-            self.fork()
-        self.server.start()
-        self.restarted += 1
-
-
-def conduct_restarts(campaign: Restarts) -> Report:
-    """Carry out *campaign*; assert in addition that the server died as often as planned."""
-    report = conduct(campaign)
-    refused = Counter(line.token for line in report.lines if line.kind == "refused")
-    print(f"  {campaign.restarted} restarts; workers were answered {dict(refused)}")  # noqa: T201
-    assert campaign.restarted >= campaign.restarts
-    assert set(refused) <= {"OutcomeUnknown", "StorageUnavailable"}
-    # A server that dies while nobody asks it proves nothing.
-    assert refused
-    # Invocations break off with the storage's errors, and with no error of Python's own.
-    said = campaign.house.said.read_text(encoding="utf-8")
-    assert not re.search(r"^\w+(Error|Exception|Exit)\b", said, re.MULTILINE), said[-8000:]
-    return report
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from sequential.errors import StorageRefused
 from sequential.storage import STALE, At, Query, Run, Status, Storage, evolve
 from sequential.testing import FakeClock
 from sequential.testing._engine_scene import ACTORS, Actor, Scene
+from sequential_postgres.finding import Filter, count_query, find_query
 from sequential_postgres.plugin import open_postgres
-from sequential_postgres.queries import Filter, find_query
 from sequential_postgres.storage import PostgresStorage
 from tests.core.storage_cases import applied, found, make_run, make_step, numbers
 from tests.core.test_engine_contract import lose_commits
@@ -220,6 +220,7 @@ _EVERY: list[dict[str, Any]] = [
     {"parent": "p"},
     {"statuses": ["failed"]},
     {"statuses": ["failed", "paused"]},
+    {"flow": "f", "statuses": ["failed", "paused"], "since": 1.0, "before": 9.0},
     {"tags": [b"1"]},
     {"tags": [b"1", b"2"]},
     {"tags": [b"1", b"2"], "statuses": ["failed", "paused"]},
@@ -235,8 +236,7 @@ def test_every_page_walks_an_index_in_order(
     asked: dict[str, Any],
     begin: tuple[float, str] | None,
 ) -> None:
-    nothing = {"flow": None, "parent": None, "since": None, "statuses": (), "tags": ()}
-    query, values = find_query('"sequential"', Filter(**{**nothing, **asked}, begin=begin), 51)
+    query, values = find_query('"sequential"', Filter(**asked, begin=begin), 51)
     with psycopg.connect(postgres18.url(emptied), autocommit=True) as connection:
         # A plan for few rows would sort; what counts is that there is one for many.
         connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
@@ -247,12 +247,41 @@ def test_every_page_walks_an_index_in_order(
     assert not [node for node in nodes if node["Node Type"] in {"Sort", "Seq Scan"}], nodes
 
 
+_MORE = """
+INSERT INTO sequential.runs SELECT run_id || n, generation, version, op_id, flow, flow_version,
+    status, wake, tags, parent, created + n, ended, state, nudged
+FROM sequential.runs, generate_series(1, 3000) AS n
+"""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"flow": "f"}, {"flow": "f", "statuses": ["paused"]}, {"since": 1.0, "before": 9e9}],
+    ids=str,
+)
+def test_a_count_reads_an_index_and_no_row(
+    postgres18: Server, emptied: str, storage: Storage, asked: dict[str, Any]
+) -> None:
+    storage.create(make_run())
+    query, values = count_query('"sequential"', Filter(**asked))
+    with psycopg.connect(postgres18.url(emptied), autocommit=True) as connection:
+        connection.execute(_MORE)
+        connection.execute("SET enable_seqscan = off")  # cheaper for so few
+        connection.execute("VACUUM ANALYZE sequential.runs")
+        assert connection.execute(query, values).fetchall() == [("f", "paused", 3001)]
+        rows = connection.execute(b"EXPLAIN (FORMAT json) " + query, values).fetchall()
+    scans = {
+        node["Node Type"] for node in walk(rows[0][0][0]["Plan"]) if "Scan" in node["Node Type"]
+    }
+    assert scans == {"Index Only Scan"}
+
+
 @pytest.mark.parametrize("few", [(0, 1000), (1000, 0)], ids=["by status", "by tag"])
 def test_a_rare_status_is_found_under_a_common_tag(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, few: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr("sequential_postgres.queries._FEW_TAGGED", few[0])
-    monkeypatch.setattr("sequential_postgres.queries._FEW_OF_STATUS", few[1])
+    monkeypatch.setattr("sequential_postgres.finding._FEW_TAGGED", few[0])
+    monkeypatch.setattr("sequential_postgres.finding._FEW_OF_STATUS", few[1])
     rare = [Status.FAILED, Status.QUARANTINED]
     for number in range(40):
         status = rare[number % 2] if number % 4 < 2 else Status.PAUSED

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,7 +27,8 @@ from sequential_postgres.plugin import open_postgres
 from sequential_postgres.storage import PostgresStorage
 from tests.core.storage_cases import applied, found, make_run, make_step, numbers
 from tests.fix_postgres import OwnServer
-from tests.postgres.proxy import Fate, Pooler, pooler
+from tests.postgres.proxy import Pooler, pooler
+from tests.proxy import Fate
 
 SECRET = "correct-horse"
 SOON = "0.5"
@@ -66,6 +68,24 @@ def test_a_restart_between_two_operations_is_not_noticed(
         run = applied(storage.commit(run, run, (make_step(run.version - 1),)))
         own_postgres.restart(crash=crash)
         assert found(storage.load("r1")).run == run
+
+
+def test_a_restart_is_one_line_in_the_log(
+    own_postgres: OwnServer, storage: PostgresStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    together = threading.Barrier(4)
+
+    def take(_: int) -> None:
+        with storage._connections._one():
+            together.wait(20)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(take, range(4)))
+        own_postgres.restart()
+        list(pool.map(take, range(4)))
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.name for record in warnings] == ["sequential"]
+    assert "connections were lost" in caplog.text
 
 
 def test_an_outage_is_waited_for_and_said(own_postgres: OwnServer, storage: Storage) -> None:

@@ -84,7 +84,8 @@ class Faults:
 def reply(status: int, code: str = "", message: str = "made up") -> Answer:
     """Answer with that status; nothing is sent."""
     text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>" if code else ""
-    headers = {"date": "Mon, 23 Nov 2026 00:00:00 GMT"} if status < 300 else {}
+    done = {"date": "Mon, 23 Nov 2026 00:00:00 GMT", "content-length": "0", "etag": '"1"'}
+    headers = done if status < 300 else {}
     return lambda _, request: AWSResponse(request.url, status, headers, _Raw(text.encode()))
 
 
@@ -120,6 +121,18 @@ def meanwhile(act: Callable[[], object]) -> Answer:
         act()
 
     return answer
+
+
+def half(faults: Faults, request: Any) -> Any:
+    """Send, and lose the reply from the middle of its headers on: it is without a body."""
+    whole = faults.send(request)
+    headers = {"date": whole.headers.get("date", "")[:20], "x-amz-request-id": "1"}
+    return AWSResponse(request.url, whole.status_code, headers, _Raw(b""))
+
+
+def damage(faults: Faults, request: Any) -> Any:
+    """Let the body arrive as other bytes."""
+    request.body = b"\0" * int(request.headers["Content-Length"])
 
 
 def sent_then(status: int, code: str) -> Answer:

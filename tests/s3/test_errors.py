@@ -18,6 +18,7 @@ from sequential.errors import (
     StorageForeign,
     StorageRefused,
     StorageUnavailable,
+    ValueCorrupt,
 )
 from sequential.storage import In, Query, Status, evolve
 from sequential.testing import FakeClock
@@ -25,7 +26,7 @@ from sequential.testing._storage_samples import applied, found, ids, make_run, m
 from sequential_s3.plugin import open_s3
 from sequential_s3.storage import S3Storage
 from tests.fix_s3 import free_port
-from tests.s3.faults import Answer, Faults, refuse_connection, reply, time_out
+from tests.s3.faults import Answer, Faults, damage, half, refuse_connection, reply, time_out
 
 SECRET = "a-secret-for-tests"
 REFUSED = {
@@ -37,6 +38,8 @@ REFUSED = {
     "NoSuchBucket": (404, "create the bucket"),
     "AuthorizationHeaderMalformed": (400, "region="),
     "NotImplemented": (501, "use another"),
+    "InsufficientStorage": (507, "make room"),
+    "QuotaExceeded": (403, "raise the quota"),
     "KMS.DisabledException": (400, "enable the KMS key"),
 }
 PASSING: dict[str, Answer] = {
@@ -93,6 +96,37 @@ def test_what_passes_is_tried_again_and_then_said(
     faults.heal()
     run = applied(storage.commit(evolve(run, owner="healed"), run))
     assert found(storage.load("r1")).run == run
+
+
+@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("kind", [half, damage])
+def test_what_lost_its_end_or_other_bytes_on_the_way_is_sent_again(
+    kind: Answer, at: int, storage: S3Storage, faults: Faults
+) -> None:
+    faults.at(at, kind)
+    run = storage.create(make_run(wake=In(0.0)), (make_step(0),))
+    run = applied(storage.commit(evolve(run, status=Status.COMPLETED), run))
+    faults.heal()
+    loaded = found(storage.load("r1"))
+    assert (loaded.run, list(loaded.steps)) == (run, [make_step(0)])
+    assert ids(storage.find(Query(statuses=[Status.COMPLETED])).runs) == ["r1"]
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_list_that_lost_its_end_is_not_that_of_nothing(
+    at: int, storage: S3Storage, faults: Faults
+) -> None:
+    run = storage.create(make_run(wake=In(0.0), status=Status.COMPLETED))
+    digest = storage.put_value("r1", b"large")
+    faults.at(at, half)
+    assert list(storage.due(10, None, 30.0)) == ["r1"]
+    faults.heal()
+    for number in range(0, 24, 2):
+        faults.at(number, half)
+    assert storage.purge(run)
+    faults.heal()
+    with pytest.raises(ValueCorrupt):
+        storage.get_value("r1", digest)
 
 
 def test_a_bucket_that_is_not_there_is_named(ministack: str, clock: FakeClock) -> None:

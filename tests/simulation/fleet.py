@@ -7,7 +7,7 @@ wrong between a process and the storage goes wrong in its `Channel`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -239,6 +239,10 @@ class Channel:
     def find(self, query: Query) -> Page:
         """Find."""
         return self.memory.find(query)
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Count."""
+        return self.memory.count(query)
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep a value."""

@@ -232,6 +232,7 @@ class Sequential(Tended):
     aget = _Twin(Opened.get)
     asteps = _Twin(Opened.steps)
     afind = _Twin(Opened.find)
+    acount = _Twin(Opened.count)
     asignal = _Twin(Tended.signal)
     acancel = _Twin(Tended.cancel)
     aterminate = _Twin(Tended.terminate)

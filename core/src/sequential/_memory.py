@@ -10,7 +10,8 @@ import hashlib
 import heapq
 import secrets
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from ._clock import SYSTEM_CLOCK, Clock
@@ -23,6 +24,7 @@ from ._storage_rules import (
     as_created,
     check_limit,
     is_same,
+    matches,
     page_token,
     read_page_token,
     refuse_repeat,
@@ -136,13 +138,19 @@ class MemoryStorage:
         limit = check_limit(query.limit)
         begin = None if query.after is None else read_page_token(query.after)
         with self._lock:
-            matching = [run for run in self._runs.values() if _matches(run, query)]
+            matching = [run for run in self._runs.values() if matches(run, query)]
         ordered = sorted(matching, key=_newest_first)
         if begin is not None:
             created, run_id = begin
             ordered = [run for run in ordered if _newest_first(run) > (-created, run_id)]
         runs = tuple(ordered[:limit])
         return Page(runs, page_token(runs[-1]) if len(ordered) > limit else None)
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs match *query*, by flow and status."""
+        with self._lock:
+            runs = [run for run in self._runs.values() if matches(run, query)]
+        return Counter((run.flow, run.status) for run in runs)
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex."""
@@ -217,13 +225,3 @@ def open_memory(url: str, clock: Clock) -> MemoryStorage:
 
 def _newest_first(run: Run) -> tuple[float, str]:
     return -run.created, run.run_id
-
-
-def _matches(run: Run, query: Query) -> bool:
-    return (
-        (query.flow is None or run.flow == query.flow)
-        and (not query.statuses or run.status in query.statuses)
-        and (query.since is None or run.created >= query.since)
-        and (query.parent is None or (run.parent is not None and run.parent.run_id == query.parent))
-        and query.tags.items() <= run.tags.items()
-    )

@@ -183,10 +183,16 @@ class Opened:
     def close(self) -> None:
         """Discard the flows in memory, and give connections back."""
         self.driver.close()
-        if self._telemetry is not None:
-            self._telemetry.flush()
+        self.flush()
         self.transport.close()
         self.storage.close()
+
+    def flush(self, seconds: float = 2.0) -> bool:
+        """Let the telemetry of the settings export what it has, for at most *seconds*.
+
+        Call it before the process is frozen. Returns whether all was handed over; never raises.
+        """
+        return self._telemetry is None or self._telemetry.flush(seconds)
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -208,26 +214,45 @@ class Opened:
             raise RunMissing(run_id)
         return loaded.steps
 
-    def find(
+    def find(  # noqa: PLR0913  (what may be asked for, each part by its name)
         self,
         *,
         flow: str | None = None,
         status: Status | str | Sequence[Status | str] = (),
         tags: Mapping[str, str] | None = None,
         since: datetime | None = None,
+        before: datetime | None = None,
+        search: str | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> Page:
-        """Return one page of runs, newest first; give its ``next`` as *after* for the one after."""
-        some = [status] if isinstance(status, str) else status
-        try:
-            moment = None if since is None else since.timestamp()
-            statuses = tuple(Status(each) for each in some)
-        except (AttributeError, ValueError, OverflowError, OSError) as error:
-            known = ", ".join(Status)
-            remedy = f"a status is one of {known}, and `since` a time that a clock can show"
-            raise ConfigError("find", f"{error!s:.100}", remedy) from None
-        return self.storage.find(Query(flow, statuses, tags or {}, moment, None, after, limit))
+        """Return one page of runs, newest first; give its ``next`` as *after* for the one after.
+
+        Args:
+            flow: Only runs of this flow.
+            status: Only of this status, or of one of these.
+            tags: With all of these.
+            since: Created then or later.
+            before: Created earlier.
+            search: What the id begins with.
+            after: Where the page before ended.
+            limit: At most this many, 1 to 1,000.
+        """
+        query = _query("find", flow, status, tags, (since, before), search)
+        return self.storage.find(replace(query, after=after, limit=limit))
+
+    def count(
+        self,
+        *,
+        flow: str | None = None,
+        status: Status | str | Sequence[Status | str] = (),
+        tags: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        search: str | None = None,
+    ) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs `find` would find on all its pages, by flow and status."""
+        return self.storage.count(_query("count", flow, status, tags, (since, before), search))
 
     def outcome(self, run: Run) -> Outcome:
         """Return what *run* came to, its result decoded and read by the flow's annotation."""
@@ -289,6 +314,29 @@ class Opened:
         except FlowNotFound as error:
             reason = "flow-not-found"
             return Replayed(run.run_id, run.flow, len(steps), False, reason, str(error))
+
+
+def _query(
+    who: str,
+    flow: str | None,
+    status: Status | str | Sequence[Status | str],
+    tags: Mapping[str, str] | None,
+    times: Sequence[datetime | None],
+    search: str | None,
+) -> Query:
+    some = [status] if isinstance(status, str) else status
+    try:
+        since, before = [None if time is None else time.timestamp() for time in times]
+        statuses = tuple(Status(each) for each in some)
+    except (AttributeError, ValueError, OverflowError, OSError) as error:
+        known = ", ".join(Status)
+        remedy = (
+            f"a status is one of {known}; `since` and `before` each a time that a clock can show"
+        )
+        raise ConfigError(who, f"{error!s:.100}", remedy) from None
+    if not isinstance(search, str | None):
+        raise ConfigError("search", f"{search!r:.100}", "give the text that the ids begin with")
+    return Query(flow, statuses, tags or {}, since, before=before, search=search)
 
 
 def _nothing_kept(run_id: str, digest: str) -> bytes:

@@ -47,6 +47,10 @@ class Query:
         statuses: Any of these.
         tags: All of these, exactly.
         since: Created at or after, in seconds since the epoch.
+        before: Created before.
+        search: The id begins with these characters, large and small ones told apart. Not text
+            anywhere in it: a beginning is a stretch of an index in every storage. What is to be
+            found otherwise is a tag.
         parent: Id of the parent run.
         after: Where the page before ended, from `Page.next`.
         limit: At most this many, 1 to 1,000.
@@ -59,6 +63,8 @@ class Query:
     parent: str | None = None
     after: str | None = None
     limit: int = 50
+    before: float | None = None
+    search: str | None = None
 
 
 class Page(NamedTuple):
@@ -140,6 +146,13 @@ class Storage(Protocol):
 
     def find(self, query: Query) -> Page:
         """Return one page of the runs that match *query*, newest first, without their steps."""
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs match *query*, by flow and status, those with any only.
+
+        All pages are counted: its ``after`` and ``limit`` are not looked at. The counts are of one
+        moment where the storage can say so at no price, else of some while.
+        """
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""

@@ -1,4 +1,4 @@
-"""What every storage does alike: page tokens, limits, tombstones, time that never goes back.
+"""What every storage does alike: queries, page tokens, limits, tombstones, time.
 
 A plugin author may use it or do the same. Knows the contract in `_storage` and no storage.
 """
@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from ._clock import Clock
 from ._model import ENDED_STATUSES, At, In, Payload, Run, Status, Wake, evolve
+from ._storage import Query
 from .errors import ConfigError, RecordCorrupt
 
 MAX_PAGE = 1_000
@@ -91,6 +92,33 @@ def check_limit(limit: int) -> int:
     if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
         raise ConfigError("limit", limit, f"use a whole number from 1 to {MAX_PAGE:,}")
     return limit
+
+
+def matches(run: Run, query: Query) -> bool:
+    """Tell whether *run* is one of those that *query* asks for, on whatever page."""
+    return (
+        query.flow in {None, run.flow}
+        and (not query.statuses or run.status in query.statuses)
+        and (query.since is None or run.created >= query.since)
+        and (query.before is None or run.created < query.before)
+        and (query.parent is None or (run.parent is not None and run.parent.run_id == query.parent))
+        and (not query.search or run.run_id.startswith(query.search))
+        and query.tags.items() <= run.tags.items()
+    )
+
+
+def end_of_prefix(prefix: str) -> str | None:
+    """Return the least text above all that begin with *prefix*, by code points; None for no end.
+
+    ``prefix <= text < end_of_prefix(prefix)`` is a stretch of any index that compares UTF-8 byte
+    by byte.
+    """
+    head = prefix.rstrip("\U0010ffff")
+    if not head:
+        return None
+    # What lies between these two is no character.
+    following = 0xE000 if head[-1] == "\ud7ff" else ord(head[-1]) + 1
+    return head[:-1] + chr(following)
 
 
 def page_token(run: Run) -> str:

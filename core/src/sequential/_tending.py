@@ -15,8 +15,9 @@ from ._opened import Opened
 from ._player import input_place
 from ._protocol import CANCEL, NOW, reseeded
 from ._run_id import check_run_id, new_run_id
+from ._storage_rules import is_same, tombstone
 from ._transport import ResumeMessage
-from .errors import PositionMissing, RunMissing
+from .errors import OutcomeUnknown, PositionMissing, RunMissing
 
 _KEPT = frozenset({Status.PAUSED, Status.RUNNING, Status.QUARANTINED})
 
@@ -119,7 +120,20 @@ class Tended(Opened):
 
     def purge(self, run_id: str) -> bool:
         """Shrink an ended run to a tombstone, or remove its tombstone; False if it goes on."""
-        return self.storage.purge(self.get(run_id))
+        run = self.get(run_id)
+        try:
+            return self.storage.purge(run)
+        except OutcomeUnknown:
+            # Whoever calls again would read the tombstone that was left just now, and remove it.
+            return self.storage.purge(run) or self._is_purged(run)
+
+    def _is_purged(self, run: Run) -> bool:
+        """Tell whether what is stored is what a purge of *run* leaves."""
+        try:
+            stored, rest = self.get(run.run_id), tombstone(run)
+        except RunMissing:
+            return True
+        return rest is not None and is_same(stored, rest)
 
     def tidy(self, run_id: str) -> bool:
         """Purge an ended run whose time has come; return whether it was. Workers call it."""

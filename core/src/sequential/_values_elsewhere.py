@@ -1,13 +1,14 @@
 """Large values in another place than the records: `Sequential(storage, values=...)`.
 
 Values are written before the commit that refers to them and deleted after the purge that was the
-last to, so both places may fail apart from each other and no record loses a value. Knows no storage
-by name.
+last to, so both places may fail apart from each other and no record loses a value. A place may be
+shared: what a run keeps there has the deployment of its records in its name, so that a run of the
+same id elsewhere neither reads nor drops it. Knows no storage by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 
@@ -58,37 +59,44 @@ class ValuesElsewhere:
         """Return one page of the runs that match *query*, newest first, without their steps."""
         return self._runs.find(query)
 
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs match *query*, by flow and status."""
+        return self._runs.count(query)
+
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
-        return self._values.put_value(run_id, data)
+        return self._values.put_value(self._owner(run_id), data)
 
     def get_value(self, run_id: str, digest: str) -> bytes:
         """Return the bytes kept under *digest* for the run.
 
-        Those of runs that are older than this setting are still beside the records.
+        Those of runs that are older than this setting are still beside the records; those that were
+        written before places could be shared are under the bare id.
         """
         try:
-            return self._values.get_value(run_id, digest)
-        except ValueCorrupt:
-            with suppress(ValueCorrupt):
-                return self._runs.get_value(run_id, digest)
-            raise
+            return self._values.get_value(self._owner(run_id), digest)
+        except ValueCorrupt as error:
+            for place in (self._values, self._runs):
+                with suppress(ValueCorrupt):
+                    return place.get_value(run_id, digest)
+            raise ValueCorrupt(run_id, digest, error.reason) from error
 
     def purge(self, expect: Run) -> bool:
         """Shrink an ended run to a tombstone, or remove a tombstone, and drop its values.
 
         A tombstone goes last: should this die with the values still there, they are found by it,
-        when it is due 30 days after the end or purged by hand.
+        when it is due 30 days after the end or purged by hand. What is under the bare id stays: it
+        may be that of another deployment's run.
         """
         if expect.status is Status.PURGED:
             loaded = self._runs.load(expect.run_id, _RECORD_ONLY)
             if loaded is None or not is_same(loaded.run, expect):
                 return False
-            self._values.drop_values(expect.run_id)
+            self._values.drop_values(self._owner(expect.run_id))
             return self._runs.purge(expect)
         done = self._runs.purge(expect)
         if done:
-            self._values.drop_values(expect.run_id)
+            self._values.drop_values(self._owner(expect.run_id))
         return done
 
     def probe(self) -> Probe:
@@ -104,6 +112,10 @@ class ValuesElsewhere:
         """Repair both, as far as they can be."""
         found = (getattr(each, "repair", None) for each in (self._runs, self._values))
         return list(chain.from_iterable(repair() for repair in found if repair is not None))
+
+    def _owner(self, run_id: str) -> str:
+        """Return under what the values of the run are kept."""
+        return f"{self._runs.deployment}.{run_id}"
 
     def close(self) -> None:
         """Close both."""

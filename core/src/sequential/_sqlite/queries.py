@@ -1,7 +1,7 @@
 """The statements of the SQLite storage: constant texts, every value bound.
 
-Only `find` and `due` are put together, from fixed pieces and placeholders. Knows the tables and the
-columns, runs nothing.
+Only those of `find`, `count` and `due` are put together, from fixed pieces and placeholders. Knows
+the tables and the columns, runs nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from .._record_shapes import RUN_COLUMNS, STEP_COLUMNS
 from .._storage import Query
+from .._storage_rules import end_of_prefix
 
 _RUN = ", ".join(RUN_COLUMNS)
 _STEP = ", ".join(STEP_COLUMNS)
@@ -94,12 +95,34 @@ def find_query(
     query: Query, begin: tuple[float, str] | None, limit: int
 ) -> tuple[str, tuple[object, ...]]:
     """Return the statement for *query* from *begin* on, and its values."""
+    clauses, values = _wanted(query)
+    if begin is not None:
+        clauses.append("(created < ? OR (created = ? AND run_id > ?))")
+        values.extend((begin[0], begin[0], begin[1]))
+    where = _where(clauses)
+    statement = f"SELECT {_RUN} FROM runs{where} ORDER BY created DESC, run_id LIMIT ?"  # noqa: S608
+    return statement, (*values, limit)
+
+
+def count_query(query: Query) -> tuple[str, tuple[object, ...]]:
+    """Return the statement that counts what *query* asks for, and its values."""
+    clauses, values = _wanted(query)
+    where = _where(clauses)
+    statement = f"SELECT flow, status, count(*) FROM runs{where} GROUP BY flow, status"  # noqa: S608
+    return statement, tuple(values)
+
+
+def _wanted(query: Query) -> tuple[list[str], list[object]]:
+    """Return the clauses that any page of *query* has, and their values."""
     clauses: list[str] = []
     values: list[object] = []
     for clause, value in (
         ("flow = ?", query.flow),
         ("created >= ?", query.since),
+        ("created < ?", query.before),
         ("parent = ?", query.parent),
+        ("run_id >= ?", query.search or None),
+        ("run_id < ?", end_of_prefix(query.search or "")),
     ):
         if value is not None:
             clauses.append(clause)
@@ -110,9 +133,8 @@ def find_query(
     for key, tag in query.tags.items():
         clauses.append("run_id IN (SELECT run_id FROM tags WHERE key = ? AND value = ?)")
         values.extend((key, tag))
-    if begin is not None:
-        clauses.append("(created < ? OR (created = ? AND run_id > ?))")
-        values.extend((begin[0], begin[0], begin[1]))
-    where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
-    statement = f"SELECT {_RUN} FROM runs{where} ORDER BY created DESC, run_id LIMIT ?"  # noqa: S608
-    return statement, (*values, limit)
+    return clauses, values
+
+
+def _where(clauses: list[str]) -> str:
+    return f" WHERE {' AND '.join(clauses)}" if clauses else ""

@@ -46,6 +46,7 @@ from .url import SqliteSettings, read_sqlite_url
 _log = logging.getLogger("sequential")
 
 _MOST = sys.float_info.max
+_STATUSES = {str(status): status for status in Status}
 
 _MARK_EVERY = 1.0
 """Seconds that the time may go on before it is written down again."""
@@ -148,6 +149,13 @@ class SqliteStorage:
             rows = connection.execute(statement, values).fetchall()
         runs = [run for row in rows[:limit] if (run := _readable(row)) is not None]
         return Page(runs, page_token(_last(rows[limit - 1])) if len(rows) > limit else None)
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs match *query*, by flow and status."""
+        with self._connections.reading() as connection:
+            rows = connection.execute(*sql.count_query(query)).fetchall()
+        # A status that there is not is damage, which `load` tells of.
+        return {(flow, _STATUSES[word]): count for flow, word, count in rows if word in _STATUSES}
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""

@@ -40,6 +40,7 @@ _SHOWN = {
 }
 """Words that are shown and not stored, and the stored status that each is part of."""
 
+_COUNTS = ("FLOW", "STATUS", "RUNS")
 _WORDS = [*(str(status) for status in Status), *_SHOWN]
 
 
@@ -70,7 +71,12 @@ def filters(command: F) -> F:
 
 @click.command("list")
 @filters
+@click.option(
+    "--before", type=as_moment, metavar="MOMENT", help="Created before, such as 7d or 2026-01-31."
+)
+@click.option("--search", metavar="TEXT", help="Only runs whose id begins with this.")
 @click.option("--after", metavar="TOKEN", help="Where the page before ended.")
+@click.option("--count", "counts", is_flag=True, help="How many there are, by flow and status.")
 @with_session
 def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
     session: Session,
@@ -78,24 +84,54 @@ def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
     statuses: tuple[str, ...],
     tags: tuple[tuple[str, str], ...],
     since: datetime | None,
+    before: datetime | None,
+    search: str | None,
     limit: int,
     after: str | None,
+    counts: bool,
 ) -> None:
-    """List runs, newest first. With --json, one run a line."""
+    """List runs, newest first, or count them. With --json, one run or count a line."""
     stored = stored_statuses(statuses)
+    asked: dict[str, Any] = {
+        "flow": flow,
+        "status": stored,
+        "tags": dict(tags),
+        "since": since,
+        "before": before,
+        "search": search,
+    }
+    if counts:
+        _count(session, statuses, asked)
+        return
     with session.app() as app:
         now = app.driver.time.now()
         runs: Sequence[Run] = ()
         while True:
-            page = app.find(
-                flow=flow, status=stored, tags=dict(tags), since=since, after=after, limit=limit
-            )
+            page = app.find(**asked, after=after, limit=limit)
             runs, after = [run for run in page.runs if is_wanted(run, now, statuses)], page.next
             if runs or after is None:
                 break
     _print_runs(session, runs, now)
     if after is not None:
         click.echo(f"more: --after {after}", err=True)
+
+
+def _count(session: Session, words: Sequence[str], asked: dict[str, Any]) -> None:
+    shown = sorted(_SHOWN.keys() & set(words))
+    if shown:
+        told = ", ".join(f"{each} is part of {_SHOWN[each]}" for each in shown)
+        raise click.UsageError(f"--count counts what is stored: {told}")
+    with session.app() as app:
+        found = app.count(**asked)
+    rows = [(flow, str(status), found[flow, status]) for flow, status in sorted(found)]
+    if session.json:
+        for flow, status, number in rows:
+            session.output.document({"flow": flow, "status": status, "count": number})
+    elif rows:
+        total = ("", "", sum(found.values()))
+        session.output.table(_COUNTS, [tuple(map(str, row)) for row in (*rows, total)])
+    else:
+        session.output.note("no runs")
 
 
 def stored_statuses(words: Sequence[str]) -> list[str]:

@@ -9,13 +9,13 @@ runs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
 
-from .._model import Run, StepRecord
+from .._model import Run, Status, StepRecord
 from .._storage import Loaded, Page, Probe, Query, Stale, Storage
 from ..errors import OutcomeUnknown, StorageRefused, StorageUnavailable
 
@@ -127,6 +127,10 @@ class FaultyStorage:
     def find(self, query: Query) -> Page:
         """Find through the plan."""
         return self._read("find", partial(self.inner.find, query))
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Count through the plan."""
+        return self._read("count", partial(self.inner.count, query))
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep a value through the plan."""

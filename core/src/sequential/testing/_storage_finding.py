@@ -1,4 +1,4 @@
-"""What `find` must do, and what any text or size that a storage is handed may not do.
+"""What `find` and `count` must do, and what any text or size that is handed over may not do.
 
 Queries are answered from what is stored now; texts are data, wherever they stand.
 """
@@ -23,9 +23,12 @@ from ._storage_samples import (
     plain,
 )
 
+PATTERNS = ["%", "_", "a%", "a_", "*", "?", "a*", "[a]", "\\", "a\\", "^a", "a.", "\U0010ffff"]
+"""What means more than itself in the patterns of one storage or another."""
+
 
 class Finding:
-    """`find`, and hostile values."""
+    """`find`, `count`, and hostile values."""
 
     def test_find_filters_by_each_part(self, storage: Storage) -> None:
         storage.create(make_run("a", created=1.0, flow="f", tags={"t": "1", "u": "1"}))
@@ -39,6 +42,8 @@ class Finding:
             "tags": (Query(tags={"t": "1", "u": "1"}), ["a"]),
             "tag of another value": (Query(tags={"t": "2"}), []),
             "since": (Query(since=2.0), ["c", "b"]),
+            "before": (Query(before=3.0), ["b", "a"]),
+            "between": (Query(since=2.0, before=3.0), ["b"]),
             "parent": (Query(parent="a"), ["c"]),
             "all": (Query(flow="f", statuses=[Status.PAUSED], tags={"t": "1"}, since=0.5), ["a"]),
         }
@@ -113,6 +118,75 @@ class Finding:
             assert set(all_pages(storage, asked, 3)) == expected
             assert len(all_pages(storage, asked, 3)) == len(expected)
 
+    def test_a_search_is_the_beginning_of_the_id(self, storage: Storage) -> None:
+        for number, run_id in enumerate(
+            ["order-1", "order-12", "order-2", "Order-1", "my-order-1"]
+        ):
+            storage.create(make_run(run_id, created=float(1 + number), tags={"t": str(number % 2)}))
+        asked = {
+            "order-": ["order-2", "order-12", "order-1"],
+            "order-1": ["order-12", "order-1"],
+            "order-12": ["order-12"],
+            "order-123": [],
+            "O": ["Order-1"],
+            "rder": [],
+            "": ["my-order-1", "Order-1", "order-2", "order-12", "order-1"],
+        }
+        for search, expected in asked.items():
+            assert ids(storage.find(Query(search=search)).runs) == expected, search
+        assert ids(storage.find(Query(search="order-1", tags={"t": "1"})).runs) == ["order-12"]
+        assert ids(storage.find(Query(search="order-", before=3.0)).runs) == ["order-12", "order-1"]
+        assert all_pages(storage, Query(search="order-"), 1) == asked["order-"]
+
+    @pytest.mark.parametrize("text", [*PATTERNS, *ODD_TEXTS])
+    def test_a_search_has_no_special_characters(self, storage: Storage, text: str) -> None:
+        for run_id in ("a", "abc", text, f"{text}b", f"a{text}"):
+            storage.create(make_run(run_id))
+        everything = ids(storage.find(Query()).runs)
+        begin = [run_id for run_id in everything if run_id.startswith(text)]
+        assert ids(storage.find(Query(search=text)).runs) == begin
+
+    def test_a_count_is_by_flow_and_status_and_of_all_pages(self, storage: Storage) -> None:
+        assert storage.count(Query()) == {}
+        for number in range(9):
+            storage.create(
+                make_run(
+                    f"r{number}",
+                    created=1.0 + number,
+                    flow="even" if number % 2 == 0 else "odd",
+                    status=Status.FAILED if number % 3 == 0 else Status.PAUSED,
+                    tags={"third": str(number % 3)},
+                    parent=Parent("r0", str(number)) if number > 6 else None,
+                )
+            )
+        even = {("even", Status.FAILED): 2, ("even", Status.PAUSED): 3}
+        odd = {("odd", Status.FAILED): 1, ("odd", Status.PAUSED): 3}
+        failed = {("even", Status.FAILED): 2, ("odd", Status.FAILED): 1}
+        one_each = {("even", Status.PAUSED): 1, ("odd", Status.PAUSED): 1}
+        after = storage.find(Query(limit=1)).next
+        asked: dict[str, tuple[Query, dict[tuple[str, Status], int]]] = {
+            "everything": (Query(), even | odd),
+            "every page": (Query(limit=1, after=after), even | odd),
+            "flow": (Query(flow="even"), even),
+            "status": (Query(statuses=[Status.FAILED]), failed),
+            "tags": (Query(tags={"third": "1"}), one_each | {("odd", Status.PAUSED): 2}),
+            "times": (Query(since=2.0, before=4.0), one_each),
+            "parent": (Query(parent="r0"), one_each),
+            "search": (Query(search="r8"), {("even", Status.PAUSED): 1}),
+            "nothing": (Query(flow="none"), {}),
+        }
+        for name, (query, expected) in asked.items():
+            assert dict(storage.count(query)) == expected, name
+
+    def test_a_count_sees_what_has_changed(self, storage: Storage) -> None:
+        run = storage.create(make_run(status=Status.RUNNING))
+        run = applied(storage.commit(evolve(run, status=Status.COMPLETED), run))
+        assert storage.count(Query()) == {(run.flow, Status.COMPLETED): 1}
+        assert storage.purge(run)
+        assert storage.count(Query()) == {(run.flow, Status.PURGED): 1}
+        assert storage.purge(found(storage.load(run.run_id)).run)
+        assert storage.count(Query()) == {}
+
     # -- hostile values
 
     @pytest.mark.parametrize("text", ODD_TEXTS)
@@ -125,6 +199,7 @@ class Finding:
         assert ids(storage.find(Query(flow=text)).runs) == ["odd"]
         assert ids(storage.find(Query(tags={text: text})).runs) == ["odd"]
         assert ids(storage.find(Query(parent=text)).runs) == ["odd"]
+        assert storage.count(Query(flow=text)) == {(text, run.status): 1}
         run = applied(
             storage.commit(evolve(run, wake=At(1.0)), run, (make_step(0, position=text),))
         )

@@ -136,8 +136,11 @@ class _Both:
             tags=self.random.choice(({}, {"t": "x"}, {"u": "y"}, {"t": "x", "u": "y"})),
             since=self.random.choice((None, None, None, 10.0)),
             parent=self.random.choice((None, None, None, "a")),
+            before=self.random.choice((None, None, None, 60.0)),
+            search=self.random.choice((None, None, None, "a")),
         )
         self.alike(f"find {query}", lambda each: ids(each.find(query).runs))
+        self.alike(f"count {query}", lambda each: dict(each.count(query)))
 
     def purge(self) -> None:
         run_id = self.random.choice(_IDS)

@@ -13,7 +13,8 @@ import math
 import os
 import secrets
 import struct
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -47,6 +48,7 @@ from sequential.storage import (
     check_limit,
     evolve,
     is_same,
+    matches,
     pack_run,
     pack_step,
     page_token,
@@ -132,11 +134,15 @@ class ShelfStorage:
         limit = check_limit(query.limit)
         created, run_id = (math.inf, "") if query.after is None else read_page_token(query.after)
         with self._alone():
-            matching = [run for run in self._all() if _matches(run, query)]
+            matching = [run for run in self._all() if matches(run, query)]
         runs = sorted(matching, key=_newest_first)
         runs = [run for run in runs if _newest_first(run) > (-created, run_id)]
         page = runs[:limit]
         return Page(page, page_token(page[-1]) if len(runs) > limit else None)
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        with self._alone():
+            return Counter((run.flow, run.status) for run in self._all() if matches(run, query))
 
     def put_value(self, run_id: str, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
@@ -184,7 +190,7 @@ class ShelfStorage:
             "tell whether it lies on a network file system; it must not",
             "go on while a process is stopped in the middle of an operation",
             "keep a long history cheaply: each commit writes the whole run",
-            "find or wake runs without a look at each of them",
+            "find, count or wake runs without a look at each of them",
         )
         return Probe(name, checks, cannot, max_steps=10_000)
 
@@ -314,16 +320,6 @@ def _appended(
             refuse_repeat(run.run_id, step.position)
         taken.add(step.position)
     return [*history, *steps]
-
-
-def _matches(run: Run, query: Query) -> bool:
-    return (
-        query.flow in {None, run.flow}
-        and (not query.statuses or run.status in query.statuses)
-        and (query.since is None or run.created >= query.since)
-        and (query.parent is None or (run.parent is not None and run.parent.run_id == query.parent))
-        and query.tags.items() <= run.tags.items()
-    )
 
 
 def _newest_first(run: Run) -> tuple[float, str]:

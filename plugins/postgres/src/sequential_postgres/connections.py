@@ -7,6 +7,7 @@ for writes; knows no table.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import threading
@@ -25,9 +26,13 @@ from sequential.errors import StorageError, StorageRefused, StorageUnavailable
 from .driver_errors import DRIVER_ERRORS, translate, translate_connect, translate_write
 from .url import PostgresSettings
 
+_log = logging.getLogger("sequential")
+
 Row = tuple[Any, ...]
 
 _TRIES = 3  # where a lost connection leaves nothing open
+_NAME = "sequential "  # begins the names of our pools
+_QUIET = 10.0  # seconds without a loss after which the next one is said again
 
 OLDEST = 130000
 """The first server that is still known to do everything here (13)."""
@@ -48,6 +53,19 @@ class _Connection(psycopg.Connection[Row]):
         return super().wait(gen, interval, self.patience if timeout is None else timeout)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether the library of the pool says something that is not said here."""
+    about = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    ours = isinstance(about, str) and about.startswith(_NAME)
+    gone = isinstance(about, _Connection) and about.closed
+    return record.levelno < logging.WARNING or not (ours or gone)
+
+
+# A line for each connection that a restart took away, with its user, and one for each new attempt:
+# who waits for a connection is told why there is none.
+logging.getLogger("psycopg.pool").addFilter(_is_news)
+
+
 class Connections:
     """All connections of one storage. Safe for several threads, and after a fork."""
 
@@ -58,6 +76,7 @@ class Connections:
         self._pool: ConnectionPool[_Connection] | None = None
         self._process = 0
         self._closed = False
+        self._quiet_until = 0.0
 
     def repeat(self, query: bytes, values: Sequence[object], *, prepare: bool = True) -> list[Row]:
         """Run a statement that may be run twice as well as once; return its rows.
@@ -75,7 +94,7 @@ class Connections:
                 except DRIVER_ERRORS as error:
                     # What took too long once is not waited for again.
                     last = turn == _TRIES - 1 or time.monotonic() > until
-                    if not _is_lost(connection, error) or last:
+                    if not self._is_lost(connection, error) or last:
                         raise translate(error, self.place) from error
         raise AssertionError
 
@@ -94,7 +113,7 @@ class Connections:
             except psycopg.errors.UniqueViolation:
                 raise
             except DRIVER_ERRORS as error:
-                lost = _is_lost(connection, error)
+                lost = self._is_lost(connection, error)
                 raise translate_write(error, self.place, lost=lost) from error
 
     @contextmanager
@@ -144,8 +163,27 @@ class Connections:
                 raise self._explain() from error
             if _is_alive(connection):
                 return connection
+            self._say_lost()
             connection.close()
             pool.putconn(connection)
+
+    def _is_lost(self, connection: _Connection, error: Exception) -> bool:
+        """Tell whether *error* left open what the server did; close what must not be used again."""
+        lost = connection.closed
+        if lost:
+            self._say_lost()
+        if getattr(error, "sqlstate", None) == "25006":
+            # After a failover: what was the primary is none. Where a new connection leads may be.
+            connection.close()
+        return lost
+
+    def _say_lost(self) -> None:
+        """Log that connections are lost, once for all that go with one restart."""
+        now = time.monotonic()
+        with self._lock:
+            known, self._quiet_until = now < self._quiet_until, now + _QUIET
+        if not known:
+            _log.warning("%s: connections were lost, new ones are made", self.place)
 
     def _open(self) -> ConnectionPool[_Connection]:
         """Return the pool of this process; one of before a fork is left to the parent."""
@@ -162,6 +200,7 @@ class Connections:
                     # take turns, and neither server process stays warm.
                     min_size=0,
                     max_size=self._settings.pool,
+                    name=f"{_NAME}{self.place}",
                     open=True,
                     configure=self._configure,
                     timeout=max(self._settings.statement_timeout, 1.0),
@@ -235,15 +274,6 @@ def _run(
             # Whatever is still under way on it, nobody will read the answer.
             cursor.connection.close()
         raise
-
-
-def _is_lost(connection: _Connection, error: Exception) -> bool:
-    """Tell whether *error* left open what the server did; close what must not be used again."""
-    lost = connection.closed
-    if getattr(error, "sqlstate", None) == "25006":
-        # After a failover: what was the primary is none. Where a new connection leads may be.
-        connection.close()
-    return lost
 
 
 def _is_alive(connection: _Connection) -> bool:

@@ -26,7 +26,7 @@ _TRANSIENT = {
     "58": "the server met an error of its system",
 }
 _LASTING = {
-    "53100": "the disk is full",
+    "53100": "the disk is full, or a quota used up",
     "42501": "the role may not do this; grant what sql/role.sql of sequential-postgres does",
     "25006": "the server is read-only, as a replica is; name the primary, or add"
     " target_session_attrs=read-write to the URL",
@@ -36,6 +36,8 @@ _LASTING = {
     "42P05": "a pooler hands out other connections; add prepare=off to the URL",
     "54": "a value is too long for an index",
 }
+# Functions of the server that make a file larger. What stops them may be a quota, and has no code.
+_GROWING = {"mdextend", "mdzeroextend"}
 # libpq hands over no code when it cannot connect, only the server's sentence.
 _NOT_LET_IN = (
     "authentication failed",
@@ -50,6 +52,8 @@ _NOT_LET_IN = (
 def translate(error: Exception, place: str) -> StorageError:
     """Return what *error* means where it is certain that nothing was applied."""
     code = getattr(error, "sqlstate", None) or ""
+    if isinstance(error, psycopg.Error) and error.diag.source_function in _GROWING:
+        code = "53100"
     said = _said(error)
     for known, kind in ((_LASTING, StorageRefused), (_TRANSIENT, StorageUnavailable)):
         for length in (5, 3, 2):

@@ -22,7 +22,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from sequential import Pending, ToolContext, ToolResult
-from sequential.errors import LeaseLost
+from sequential.errors import ConfigError, LeaseLost
 from sequential.storage import decode_value, encode_value
 
 from .connections import Connections
@@ -140,6 +140,7 @@ class _Effects:
 
     def __init__(self, source: Source, schema: str, keep: timedelta) -> None:
         self._source = source
+        self._schema = schema
         self._begin, self._saved, self._save, self._prune = [
             text.format(schema=schema).encode() for text in (_BEGIN, _SAVED, _SAVE, _PRUNE)
         ]
@@ -183,6 +184,9 @@ class _Effects:
     def _is_first(self, connection: Connection, key: str, run_id: str) -> bool:
         try:
             return _one(connection, self._begin, (key, run_id)) is not None
+        except psycopg.errors.UndefinedTable as error:
+            remedy = "there is no table effects in it; run `sequential migrate` on this database"
+            raise ConfigError("transactional schema", self._schema, remedy) from error
         except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
             raise EffectUnderWay(
                 f"another execution of {key} has not ended yet ({error})"

@@ -1,7 +1,7 @@
 """The statements of the Postgres storage, for one schema: every value bound, one statement each.
 
-A commit guards and writes in one statement, so that it needs no transaction around it. Only `find`
-is put together, from fixed pieces and placeholders. Knows the tables and the columns, runs nothing.
+A commit guards and writes in one statement, so that it needs no transaction around it. What `find`
+and `count` ask stands in `finding`. Knows the tables and the columns, runs nothing.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Statements(NamedTuple):
         get_value: Binds the id and the digest.
         bury: Binds version, wake, state and the guard.
         remove: Binds the guard.
-        runs: Begins what `find_query` makes.
+        schema: Its name, quoted.
     """
 
     create: Sequence[bytes]
@@ -182,98 +182,3 @@ class Statements(NamedTuple):
             text(_REMOVE),
             name,
         )
-
-
-class Filter(NamedTuple):
-    """What `find` looks for, in the form of the columns; *begin* is where the page before ended."""
-
-    flow: str | None
-    parent: str | None
-    since: float | None
-    statuses: Sequence[str]
-    tags: Sequence[bytes]
-    begin: tuple[float, str] | None
-
-
-_FEW_TAGGED = 1_000
-_FEW_OF_STATUS = 5_000
-# Whether a status is rare and the tag is not: then it is the runs of the status that are walked.
-# Neither is counted any further than it has to be.
-_RARE = """{name} AS MATERIALIZED (
-    SELECT (SELECT count(*) FROM (
-            SELECT FROM {schema}.tags WHERE tag = %s LIMIT %s
-        ) AS f) >= %s AND (SELECT count(*) FROM (
-            SELECT FROM {schema}.runs WHERE status = %s LIMIT %s
-        ) AS f) < %s AS yes
-)"""
-
-
-def find_query(schema: str, asked: Filter, limit: int) -> tuple[bytes, list[object]]:
-    """Return the statement for *asked*, and its values.
-
-    One status at a time, because an index walks newest first only within one of them.
-    """
-    gates: list[str] = []
-    counted: list[object] = []
-    parts: list[str] = []
-    values: list[object] = []
-
-    def add(status: str | None, *, by_tag: bool, gate: str = "") -> None:
-        part, bound = _find_one(schema, asked, status, by_tag=by_tag, gate=gate)
-        parts.append(f"({part} LIMIT %s)")
-        values.extend([*bound, limit])
-
-    for number, status in enumerate(asked.statuses or (None,)):
-        if status is None or not asked.tags:
-            add(status, by_tag=bool(asked.tags))
-            continue
-        gates.append(_RARE.format(schema=schema, name=f"rare{number}"))
-        counted += [asked.tags[0], _FEW_TAGGED, _FEW_TAGGED]
-        counted += [status, _FEW_OF_STATUS, _FEW_OF_STATUS]
-        rare = f"(TABLE rare{number})"
-        add(status, by_tag=True, gate=f"NOT {rare}")
-        add(status, by_tag=False, gate=rare)
-    union = " UNION ALL ".join(parts)
-    text = f"SELECT * FROM ({union}) AS found ORDER BY created DESC, run_id LIMIT %s"  # noqa: S608
-    if gates:
-        text = f"WITH {', '.join(gates)} {text}"
-    return text.encode(), [*counted, *values, limit]
-
-
-def _find_one(
-    schema: str, asked: Filter, status: str | None, *, by_tag: bool, gate: str
-) -> tuple[str, list[object]]:
-    # The tags' index has the same order, and mostly fewer runs.
-    order, others = ("t", asked.tags[1:]) if by_tag else ("r", asked.tags)
-    source = f"{schema}.runs AS r"
-    if by_tag:
-        source = f"{schema}.tags AS t JOIN {source} ON r.run_id = t.run_id"
-    clauses, values = [gate or "true"], []
-    if asked.begin is not None:
-        created, run_id = asked.begin
-        clauses += [f"{order}.created <= %s", f"({order}.created < %s OR {order}.run_id > %s)"]
-        values += [created, created, run_id]
-    for clause, value in (
-        ("t.tag = %s", asked.tags[0] if by_tag else None),
-        ("r.flow = %s", asked.flow),
-        ("r.status = %s", status),
-        ("r.parent = %s", asked.parent),
-        (f"{order}.created >= %s", asked.since),
-    ):
-        if value is not None:
-            clauses.append(clause)
-            values.append(value)
-    for tag in others:
-        clauses.append(
-            f"EXISTS (SELECT FROM {schema}.tags AS o WHERE o.run_id = r.run_id AND o.tag = %s)"
-        )
-        values.append(tag)
-    # Taken from the index that is walked, so that the order of the parts is that of the whole.
-    columns = ", ".join(
-        f"{order if name in {'run_id', 'created'} else 'r'}.{name}" for name in RUN_COLUMNS
-    )
-    text = (
-        f"SELECT {columns} FROM {source} WHERE {' AND '.join(clauses)}"  # noqa: S608  (constants)
-        f" ORDER BY {order}.created DESC, {order}.run_id"
-    )
-    return text, values

@@ -15,7 +15,7 @@ import psycopg
 
 from sequential.errors import SchemaTooNew, StorageForeign, StorageRefused
 
-MIGRATIONS = ("001.sql", "002.sql")
+MIGRATIONS = ("001.sql", "002.sql", "003.sql")
 """The script that leads to version 1, to version 2, …; a published one is never changed."""
 
 _OURS = ("runs", "steps", "stored_values", "tags", "effects", "meta")

@@ -36,6 +36,7 @@ from sequential.storage import (
     StepRecord,
     Wake,
     check_limit,
+    end_of_prefix,
     evolve,
     pack_run,
     pack_state,
@@ -50,13 +51,15 @@ from sequential.storage import (
 )
 
 from .connections import Connections, Row
-from .queries import Filter, Statements, find_query
+from .finding import Filter, count_query, find_query
+from .queries import Statements
 from .schema import MIGRATIONS, prepare
 from .texts import from_column, from_row, to_column, to_row
 from .url import PostgresSettings
 
 _log = logging.getLogger("sequential")
 
+_STATUSES = {str(status): status for status in Status}
 _WIDTH = len(RUN_COLUMNS)
 _CREATED = RUN_COLUMNS.index("created")
 _TEXTS = itemgetter(
@@ -164,10 +167,22 @@ class PostgresStorage:
     def find(self, query: Query) -> Page:
         """Return one page of the runs that match *query*, newest first, without their steps."""
         limit = check_limit(query.limit)
-        statement, values = find_query(self._sql.schema, _filter(query), limit + 1)
+        asked = _filter(query)._replace(begin=_begin(query))
+        statement, values = find_query(self._sql.schema, asked, limit + 1)
         rows = self._connections.repeat(statement, values, prepare=False)
         runs = [run for row in rows[:limit] if (run := _readable(row)) is not None]
         return Page(runs, _token(rows[limit - 1]) if len(rows) > limit else None)
+
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs match *query*, by flow and status."""
+        statement, values = count_query(self._sql.schema, _filter(query))
+        rows = self._connections.repeat(statement, values, prepare=False)
+        # A status that there is not is damage, which `load` tells of.
+        return {
+            (from_column(flow), _STATUSES[word]): count
+            for flow, word, count in rows
+            if word in _STATUSES
+        }
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
@@ -305,18 +320,24 @@ def _digest(key: str, value: str) -> bytes:
 
 
 def _filter(query: Query) -> Filter:
-    begin = None
-    if query.after is not None:
-        created, run_id = read_page_token(query.after)
-        begin = created, to_column(run_id)
+    """Return what any page of *query* has."""
+    prefix = to_column(query.search or "")
     return Filter(
         None if query.flow is None else to_column(query.flow),
         None if query.parent is None else to_column(query.parent),
         query.since,
+        query.before,
+        (prefix or None, end_of_prefix(prefix)),
         list(dict.fromkeys(str(status) for status in query.statuses)),
         _digests(query.tags),
-        begin,
     )
+
+
+def _begin(query: Query) -> tuple[float, str] | None:
+    if query.after is None:
+        return None
+    created, run_id = read_page_token(query.after)
+    return created, to_column(run_id)
 
 
 def _readable(row: Row) -> Run | None:

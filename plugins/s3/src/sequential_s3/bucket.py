@@ -5,10 +5,13 @@ Owns the client, its settings and the time that answers tell. Knows keys and byt
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple
@@ -67,7 +70,7 @@ class Bucket:
         self._made_by = 0
         self._closed = False
         key = settings.kms_key
-        self._put = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+        self._encrypted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
 
     # -- the client
 
@@ -112,6 +115,12 @@ class Bucket:
         except (BotoCoreError, ValueError) as error:
             raise StorageRefused(self.name, f"{type(error).__name__}: {error}") from error
 
+    def _forget(self, client: Any) -> None:
+        """Let the next request look for credentials anew: they may have been replaced by then."""
+        with self._lock:
+            if self._client is client:
+                self._client = None
+
     def close(self) -> None:
         """Give the connections back."""
         with self._lock:
@@ -131,7 +140,7 @@ class Bucket:
 
         def ask() -> Stored:
             answer = self._send("get_object", Key=key)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 return Stored(body.read(), answer["ETag"])
 
         found: Stored | None = self._repeat(ask, missing=None)
@@ -139,7 +148,7 @@ class Bucket:
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object whose bytes never change."""
-        self._repeat(lambda: self._send("put_object", Key=key, Body=data, **self._put))
+        self._repeat(lambda: self._put(key, data))
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete the objects; those that are not there do not matter."""
@@ -188,7 +197,7 @@ class Bucket:
 
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         try:
-            answer = self._send("put_object", Key=key, Body=data, **condition, **self._put)
+            answer = self._put(key, data, **condition)
         except DRIVER_ERRORS as error:
             found = meaning(error)
             if found is Meaning.REFUSED:
@@ -213,6 +222,12 @@ class Bucket:
 
     # -- sending
 
+    def _put(self, key: str, data: bytes, **condition: str) -> Any:
+        """Write the object, all of it: some servers store what a dying client has sent so far."""
+        digest = b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        more = condition | self._encrypted
+        return self._send("put_object", Key=key, Body=data, ContentMD5=digest, **more)
+
     def _repeat(self, ask: Callable[[], Any], **missing: object) -> Any:
         """Return what *ask* returns, asked again while that may help."""
         from .driver_errors import DRIVER_ERRORS, Meaning, meaning, translate
@@ -230,13 +245,18 @@ class Bucket:
         raise AssertionError
 
     def _send(self, operation: str, **parameters: Any) -> Any:
+        from .driver_errors import DRIVER_ERRORS, is_of_credentials, refuse_half
+
         client = self.client
         sent = time.monotonic()
         answer: Any = {}
         try:
             answer = getattr(client, operation)(Bucket=self.settings.bucket, **parameters)
-        except client.exceptions.ClientError as error:
-            answer = error.response
+            refuse_half(operation, answer)
+        except DRIVER_ERRORS as error:
+            answer = getattr(error, "response", None) or {}
+            if is_of_credentials(error):
+                self._forget(client)
             raise
         finally:
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})

@@ -7,6 +7,7 @@ a header, a signature or a key.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Any
 
 from botocore import exceptions as boto  # type: ignore[import-untyped]
 
@@ -26,6 +27,7 @@ class Meaning(Enum):
     REFUSED = auto()  # and it will be
 
 
+_FULL = "the store or a quota of it is full; make room, or raise the quota"
 _REMEDIES = {
     "NoSuchBucket": "create the bucket, or correct its name in the storage URL",
     "AccessDenied": "allow s3:GetObject, s3:PutObject, s3:DeleteObject on the prefix, and"
@@ -45,7 +47,23 @@ _REMEDIES = {
     "NotImplemented": "this server cannot do what Sequential needs; use another",
     "KMS.DisabledException": "enable the KMS key",
     "KMS.NotFoundException": "there is no such KMS key; correct kms_key=",
+    "InsufficientStorage": _FULL,
+    "QuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "XMinioAdminBucketQuotaExceeded": _FULL,
 }
+_CREDENTIALS = frozenset(
+    {
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidToken",
+        "TokenRefreshRequired",
+    }
+)
+_DAMAGED = frozenset({"BadDigest", "IncompleteBody"})  # on the way; nothing was written
+_TELLING = {"put_object": "ETag", "get_object": "ETag", "list_objects_v2": "IsTruncated"}
 _SLOW = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequestsException"})
 
 
@@ -55,7 +73,7 @@ def meaning(error: Exception) -> Meaning:
         return _meaning_of(_code(error), _status(error))
     if isinstance(error, (boto.ConnectTimeoutError, boto.EndpointConnectionError)):
         return Meaning.PASSING
-    if isinstance(error, (boto.HTTPClientError, OSError)):
+    if isinstance(error, (boto.HTTPClientError, boto.IncompleteReadError, OSError)):
         return Meaning.UNSURE
     return Meaning.REFUSED
 
@@ -63,13 +81,33 @@ def meaning(error: Exception) -> Meaning:
 def _meaning_of(code: str, status: int) -> Meaning:
     if code == "NoSuchBucket":
         return Meaning.REFUSED
-    if code in _SLOW or status in {429, 503}:
+    if code in _SLOW | _DAMAGED or status in {429, 503}:
         return Meaning.PASSING
     if code == "RequestTimeout" or status >= 500:
-        return Meaning.REFUSED if status == 501 else Meaning.UNSURE
+        return Meaning.REFUSED if status in {501, 507} else Meaning.UNSURE
     return {404: Meaning.MISSING, 412: Meaning.LOST, 409: Meaning.CONFLICT}.get(
         status, Meaning.REFUSED
     )
+
+
+def is_of_credentials(error: Exception) -> bool:
+    """Tell whether other credentials may help: these are too old, wrong, or none."""
+    if isinstance(error, boto.ClientError):
+        return _code(error) in _CREDENTIALS
+    return isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError))
+
+
+def refuse_half(operation: str, answer: Any) -> None:
+    """Raise an error if *answer* has lost its end; boto3 notices only a body that is too short.
+
+    Without the end of its headers a list looks like that of nothing.
+    """
+    found = answer["ResponseMetadata"]
+    headers = found["HTTPHeaders"]
+    known = headers.get("content-length") or headers.get("transfer-encoding")
+    whole = known or found["HTTPStatusCode"] == 204
+    if not whole or _TELLING.get(operation, "ResponseMetadata") not in answer:
+        raise boto.ResponseStreamingError(error="the answer has no end")
 
 
 def translate(error: Exception, name: str) -> StorageError:
@@ -92,6 +130,8 @@ def explain(error: Exception) -> str:
 
 
 def _remedy(status: int) -> str:
+    if status == 507:
+        return _FULL
     if status == 403:
         return _REMEDIES["AccessDenied"]
     if status in {301, 307, 308}:

@@ -31,7 +31,7 @@ class Heads:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, Head] = OrderedDict()
 
-    def read(self, name: str) -> Head | None:
+    def read(self, name: str, *, remember: bool = True) -> Head | None:
         """Return the head as it is stored, or None if there is none."""
         found = self._bucket.get(self._keys.head(name))
         if found is None:
@@ -39,7 +39,8 @@ class Heads:
         head = unpack_head(name, found.data, found.etag)
         if head.run is not None and name_of(head.run.run_id) != name:
             raise RecordCorrupt(name, f"its head is that of run {head.run.run_id!r}")
-        self._remember(name, head)
+        if remember:
+            self._remember(name, head)
         return head
 
     def known(self, expect: Run) -> Head | None:

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from sequential.errors import RecordCorrupt
 from sequential.storage import (
+    MAX_PAGE,
     Page,
     Query,
     Run,
     Status,
     check_limit,
+    matches,
     page_token,
     read_page_token,
 )
@@ -25,7 +29,7 @@ from sequential.storage import (
 from .bucket import Bucket
 from .head import Head, new_nonce
 from .heads import Heads
-from .keys import Entry, Keys, digest_of
+from .keys import Entry, Keys, digest_of, may_begin
 
 _log = logging.getLogger("sequential")
 
@@ -58,11 +62,18 @@ class Index:
             runs.append(run)
         return Page(runs)
 
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs match *query*, by flow and status; reads the head of each."""
+        runs = self._matching(replace(query, limit=MAX_PAGE), None)
+        return Counter((run.flow, run.status) for run in runs)
+
     def _matching(self, query: Query, begin: tuple[float, str] | None) -> Iterator[Run]:
         flow = None if query.flow is None else digest_of(query.flow)
         parent = None if query.parent is None else digest_of(query.parent)
         for entry in self._entries(query, begin):
             if flow not in {None, entry.flow} or parent not in {None, entry.parent}:
+                continue
+            if not may_begin(entry.name, query.search or ""):
                 continue
             head = self._readable(entry)
             if head is None or head.run is None or head.index != entry.tag:
@@ -70,7 +81,7 @@ class Index:
             run = head.run
             if query.since is not None and run.created < query.since:
                 return
-            if _matches(run, query):
+            if matches(run, query):
                 yield run
 
     def _entries(self, query: Query, begin: tuple[float, str] | None) -> Iterator[Entry]:
@@ -100,13 +111,3 @@ class Index:
         except RecordCorrupt as error:
             _log.warning("left out of what is found: %s", error)
             return None
-
-
-def _matches(run: Run, query: Query) -> bool:
-    return (
-        query.flow in {None, run.flow}
-        and (not query.statuses or run.status in query.statuses)
-        and (query.since is None or run.created >= query.since)
-        and (query.parent is None or (run.parent is not None and run.parent.run_id == query.parent))
-        and query.tags.items() <= run.tags.items()
-    )

@@ -6,6 +6,7 @@ f/{hh}/{run}/seg/{from}-{to}.{fence}.{nonce}   sealed step records
 f/{hh}/{run}/value/{sha256}                    large values
 f/{hh}/{run}/handed                            when a sweeper was last told of it
 w/0/{minute}/{run}!…                           wake markers
+w/0/!begun, w/0/!done                          how far the daily repair is
 i/{status}/{reverse time}/{run}!…              the index
 """
 
@@ -82,6 +83,13 @@ class Keys:
         self.meta = f"{self._prefix}sequential.json"
         self.runs = f"{self._prefix}f/"
         self.markers = f"{self._prefix}w/0/"
+        # Before all markers, so that whoever lists these sees them.
+        self.begun = f"{self.markers}!begun"
+        self.done = f"{self.markers}!done"
+
+    def part(self, digit: str) -> str:
+        """What every key of a sixteenth of the runs begins with."""
+        return f"{self.runs}{digit}"
 
     def run(self, name: str) -> str:
         """What every key of the run begins with."""
@@ -146,6 +154,12 @@ def name_of(run_id: str) -> str:
     if len(name) > _LONGEST:
         return "%h" + hashlib.sha256(name.encode()).hexdigest()
     return name
+
+
+def may_begin(name: str, beginning: str) -> bool:
+    """Tell whether the id that *name* stands for may begin with *beginning*."""
+    # A name that is not the id itself begins with what it is not.
+    return name.startswith((quote(beginning, safe="", errors="surrogatepass"), "%"))
 
 
 def digest_of(text: str) -> str:

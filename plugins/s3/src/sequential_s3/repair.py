@@ -1,25 +1,20 @@
-"""What no operation puts right by itself: W6, and lines of the index that fell apart from heads.
+"""The repair by hand: what is stranded, and lines of the index that fell apart from heads.
 
-Reads every head. Deletes nothing that somebody at work could still need.
+Deletes nothing that somebody at work could still need.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from sequential.errors import RecordCorrupt
 from sequential.storage import Status
 
 from .bucket import Bucket
 from .head import Head
-from .heads import Heads
 from .keys import Entry, Keys
-from .wakes import LEFT, Wakes
-
-_log = logging.getLogger("sequential")
+from .stranded import PARTS, Stranded
+from .wakes import LEFT
 
 
 class Repaired(NamedTuple):
@@ -42,37 +37,37 @@ class Repaired(NamedTuple):
 class Repair:
     """One look at everything under a prefix, at the time *now*."""
 
-    def __init__(self, bucket: Bucket, keys: Keys, heads: Heads, wakes: Wakes, now: float) -> None:
+    def __init__(self, bucket: Bucket, keys: Keys, stranded: Stranded, now: float) -> None:
         self._bucket = bucket
         self._keys = keys
-        self._heads = heads
-        self._wakes = wakes
+        self._stranded = stranded
         self._now = now
+        self._found_again = 0
+        self._rubbish = 0
 
     def run(self) -> Repaired:
         """Look, and put right."""
-        lines = self._lines()
-        armed = self._wakes.first()
-        counts = [0, 0, 0]
-        for name in self._names():
-            try:
-                head = self._heads.read(name)
-            except RecordCorrupt as error:
-                _log.warning("left out of the repair: %s", error)
-                lines.pop(name, None)
-                continue
-            own = lines.pop(name, [])
-            counts[0] += self._wakes.rearm(head, armed.get(name))
-            counts[1] += self._is_listed_again(head, own)
-            counts[2] += self._without(head, own)
-        for rest in lines.values():
-            counts[2] += self._without(None, rest)
-        return Repaired(*counts)
+        self._listed = self._lines()
+        armed = sum(map(self._look, PARTS))
+        for rest in self._listed.values():
+            self._rubbish += self._without(None, rest)
+        return Repaired(armed, self._found_again, self._rubbish)
 
-    def _names(self) -> Iterator[str]:
-        for key in self._bucket.keys(self._keys.runs):
-            if key.endswith("/head"):
-                yield key.removesuffix("/head").rpartition("/")[2]
+    def _look(self, part: str) -> int:
+        """Look through *part*; return how many runs were armed."""
+        look = self._stranded.look(part, self._agree)
+        while True:
+            try:
+                next(look)
+            except StopIteration as end:
+                return int(end.value)
+
+    def _agree(self, name: str, head: Head | None) -> None:
+        """Make the index agree with *head*; nothing is known of one that is damaged."""
+        own = self._listed.pop(name, [])
+        if head is not None:
+            self._found_again += self._is_listed_again(head, own)
+            self._rubbish += self._without(head, own)
 
     def _lines(self) -> dict[str, list[tuple[Entry, float]]]:
         """Return the lines of the index by run, each with the time when it was written."""
@@ -84,9 +79,9 @@ class Repair:
                     found[entry.name].append((entry, written))
         return found
 
-    def _is_listed_again(self, head: Head | None, own: list[tuple[Entry, float]]) -> bool:
+    def _is_listed_again(self, head: Head, own: list[tuple[Entry, float]]) -> bool:
         """Write the line that *head* names if it is not there; tell whether it was so."""
-        if head is None or head.run is None:
+        if head.run is None:
             return False
         key = self._keys.entry(head.run, head.index)
         # Those that were listed may be older than the head.

@@ -28,9 +28,11 @@ class ServerTime:
 
     def learn(self, date: str | None, sent: float, received: float) -> None:
         """Take in the ``Date`` of an answer; *sent* and *received* are monotonic seconds."""
+        if date is None or not date.endswith("GMT"):
+            return  # none, or the beginning of one
         try:
-            told = parsedate_to_datetime(date or "").timestamp()
-        except (TypeError, ValueError):
+            told = parsedate_to_datetime(date).timestamp()
+        except ValueError:
             return
         least, most = told - received, told + 1.0 - sent
         with self._lock:

@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -49,6 +49,8 @@ from .heads import Heads
 from .index import Index, new_tag
 from .keys import Keys, name_of
 from .repair import Repair, Repaired
+from .rounds import Rounds
+from .stranded import Stranded
 from .url import S3Settings
 from .wakes import Arm, Wakes, is_needed
 
@@ -75,7 +77,11 @@ class S3Storage:
         self._deployment = ""
         self._heads = Heads(self.bucket, self._keys)
         self._index = Index(self.bucket, self._keys, self._heads)
-        self._wakes = Wakes(self.bucket, self._keys, self._heads, self._now, self._clear)
+        self._stranded = Stranded(self.bucket, self._keys, self._heads, self._now)
+        rounds = Rounds(self.bucket, self._keys, self._stranded, self._now)
+        self._wakes = Wakes(
+            self.bucket, self._keys, self._heads, self._now, self._clear, rounds.go_on
+        )
 
     @property
     def deployment(self) -> str:
@@ -167,6 +173,10 @@ class S3Storage:
         """Return one page of the runs that match *query*, newest first, without their steps."""
         return self._index.find(query)
 
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        """Return how many runs match *query*, by flow and status; slow, it reads each of them."""
+        return self._index.count(query)
+
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
         digest = hashlib.sha256(data).hexdigest()
@@ -243,13 +253,12 @@ class S3Storage:
     def repair(self) -> Sequence[str]:
         """Look at every run, put right what nobody else would, and say what it was.
 
-        Nothing is to be expected. Reads every head: for once a day at most.
+        Nothing is to be expected. Runs that nobody would wake are also found by `due`, in a day.
         """
         return self._repair().sentences()
 
     def _repair(self) -> Repaired:
-        now = self._now()
-        return Repair(self.bucket, self._keys, self._heads, self._wakes, now).run()
+        return Repair(self.bucket, self._keys, self._stranded, self._now()).run()
 
     def close(self) -> None:
         """Close all connections. The storage may not be used afterwards."""

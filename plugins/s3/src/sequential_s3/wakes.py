@@ -3,7 +3,8 @@
 The rules, each checked by a model: W1 a marker stands before a head that creates a run or wakes it
 earlier. W2 a sweeper arms anew before it deletes. W3 a marker is deleted only if the head has its
 version or a later one. W4 every writer's marker has a name of its own. W5 where there is a marker
-and no head, the id is taken first, so that a late creator notices. W6 `Repair` looks at all heads.
+and no head, the id is taken first, so that a late creator notices. W6, in `stranded`: now and then
+all heads are looked at.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from sequential.errors import RecordCorrupt, StorageError
@@ -81,6 +82,7 @@ class Wakes:
         heads: What they are for.
         now: The storage's time.
         clear: Deletes all of a purged run but its head.
+        signs: Told what stands before the markers, and since when, each time they are listed.
     """
 
     def __init__(
@@ -90,12 +92,14 @@ class Wakes:
         heads: Heads,
         now: Callable[[float], float],
         clear: Callable[[str], None],
+        signs: Callable[[Mapping[str, float]], None],
     ) -> None:
         self._bucket = bucket
         self._keys = keys
         self._heads = heads
         self._now = now
         self._clear = clear
+        self._signs = signs
 
     def arm(self, run: Run, *, needed: bool) -> Arm:
         """Return what puts a marker for *run*, or does nothing if none is needed."""
@@ -146,15 +150,18 @@ class Wakes:
         groups: dict[str, list[Marker]] = defaultdict(list)
         if wanted is not None and not wanted:
             return groups
-        for count, key in enumerate(self._bucket.keys(self._keys.markers)):
+        signs: dict[str, float] = {}
+        for count, (key, written) in enumerate(self._bucket.listed(self._keys.markers)):
             marker = self._keys.read_marker(key)
             if marker is None:
+                signs[key] = written
                 continue
             now = self._now(marker.born)
             if marker.at // 60 > now // 60 or count > _LISTED:
                 break
             if marker.at <= now and (wanted is None or marker.flow in wanted):
                 groups[marker.name].append(marker)
+        self._signs(signs)
         return groups
 
     def _visit(self, name: str, group: Sequence[Marker], now: float) -> Run | None:
@@ -224,30 +231,6 @@ class Wakes:
         with suppress(StorageError):  # they are found again
             if markers:
                 self._bucket.delete([self._keys.marker(each) for each in markers])
-
-    # -- repair
-
-    def first(self) -> dict[str, float]:
-        """Return when the first marker of each run that has one is due."""
-        found: dict[str, float] = {}
-        for key in self._bucket.keys(self._keys.markers):
-            marker = self._keys.read_marker(key)
-            if marker is not None:
-                found[marker.name] = min(marker.at, found.get(marker.name, marker.at))
-        return found
-
-    def rearm(self, head: Head | None, at: float | None) -> bool:
-        """Arm the run if its first marker, *at*, is none or too late; tell whether it was so: W6.
-
-        *at* must have been read before *head*.
-        """
-        if head is None or head.run is None or not isinstance(head.run.wake, At):
-            return False
-        wake = head.run.wake.time
-        if at is not None and at <= max(wake, self._now(0.0)) + RECHECK:
-            return False
-        self._put(self._marker(head.run, wake, "s")._replace(born=0.0))
-        return True
 
 
 def _is_held(data: bytes, run: Run, since: float) -> bool:
