@@ -20,6 +20,7 @@ from . import (
     engine_alone,
     every_step,
     inline,
+    messages,
     peers,
     replay,
     s3,
@@ -35,6 +36,7 @@ ON_DATABASES: dict[str, Callable[[Ground, Size], Iterator[Row]]] = {
     "replay": replay.measure,
     "threads": threads.measure,
     "telemetry": telemetry.measure,
+    "messages": messages.measure,
     "peers": peers.measure,
 }
 ALONE: dict[str, Callable[[Path, Size], Iterator[Row]]] = {

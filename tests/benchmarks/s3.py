@@ -44,12 +44,19 @@ def measure(folder: Path, size: Size) -> Iterator[Row]:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def emulator() -> Iterator[str]:
+    """Start an emulator of Amazon's services; give its endpoint."""
     os.environ.update(_CREDENTIALS)
     port = free_port()
     settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}
     program = str(Path(sys.executable).with_name("ministack"))
     with serving([program], port, **settings) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    with emulator() as endpoint:
         make_bucket(endpoint, "bench")
         yield f"s3://bench/runs?endpoint={endpoint}&region=us-east-1&addressing=path"
 

@@ -246,6 +246,8 @@ def test_a_page_does_what_it_says(
         request.getfixturevalue("postgres_of_libpq")
     if 'storage = "s3://my-flows' in page.read_text("utf-8"):
         request.getfixturevalue("s3_of_environment")
+    if 'transport = "sqs://flows' in page.read_text("utf-8"):
+        request.getfixturevalue("sqs_of_environment")
     assert play(page, tmp_path) == []
 
 
