@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -512,6 +513,41 @@ def test_a_list_shows_everybody_their_own(open_site: Open) -> None:
     assert len(site.get("/runs").json()["runs"]) == 1
     body = {"flow": "asked", "run_id": "r2", "tags": {"tenant": "ann"}}
     assert site.post("/runs", body, headers=bob).status_code == 404
+
+
+def test_where_a_page_ended_names_no_run_of_another(open_site: Open) -> None:
+    site = open_site(of_tenant)
+    bob = {"authorization": f"Bearer {OTHER_TOKEN}"}
+    clock = site.app.clock
+    assert isinstance(clock, FakeClock)
+    for number in range(30):
+        tenant = "bob" if number % 7 == 3 else "ann"
+        headers = bob if tenant == "bob" else AUTH
+        body = {"flow": "asked", "run_id": f"{tenant}-{number}", "tags": {"tenant": tenant}}
+        assert site.post("/runs", body, headers=headers).status_code == 201
+        clock.advance(1)
+    seen, query = [], "limit=3"
+    while True:
+        page = site.get(f"/runs?{query}", headers=bob).json()
+        seen += [run["run_id"] for run in page["runs"]]
+        if page["next"] is None:
+            break
+        assert b"ann" not in base64.urlsafe_b64decode(page["next"])
+        query = f"limit=3&after={page['next']}"
+    assert seen == ["bob-24", "bob-17", "bob-10", "bob-3"]
+
+
+def test_who_would_look_through_the_runs_of_all_others_is_told_to_look_for_less(
+    open_site: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sequential_http.api._MOST_PAGES", 3)
+    site = open_site(of_tenant)
+    for number in range(5):
+        site.started(run_id=f"r{number}", tags={"tenant": "ann"})
+    bob = {"authorization": f"Bearer {OTHER_TOKEN}"}
+    assert site.get("/runs?limit=1", headers=bob).status_code == 400
+    answer = site.get("/runs?limit=1&tag=tenant=bob", headers=bob)
+    assert answer.json() == {"runs": [], "next": None}
 
 
 @pytest.mark.parametrize(
