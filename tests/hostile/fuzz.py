@@ -39,6 +39,7 @@ from sequential.errors import (
     SequentialError,
 )
 from sequential.testing._storage_samples import full_run, make_step, plain
+from tests.hostile.fuzz_messages import MESSAGE_TARGETS
 
 CORPUS = Path(__file__).parent / "data" / "corpus"
 LONGEST = 4096
@@ -214,6 +215,7 @@ TARGETS: dict[str, Target] = {
     "zstd": fuzz_zstd,
     "seal": fuzz_seal,
     "settings": fuzz_settings,
+    **MESSAGE_TARGETS,
 }
 
 
