@@ -505,6 +505,20 @@ def test_a_run_of_another_is_as_a_run_that_is_not_there(
     assert own.status_code != 404
 
 
+def test_starting_the_run_of_another_says_that_its_id_is_taken_and_no_more(
+    open_site: Open,
+) -> None:
+    site = open_site(of_tenant)
+    site.started("order", input={"item": "secret"}, tags={"tenant": "ann"})
+    bob = {"authorization": f"Bearer {OTHER_TOKEN}"}
+    for item in ("secret", "guess"):  # whether the input was guessed is not to be heard
+        body = {
+            "flow": "order", "run_id": "r1", "input": {"item": item}, "tags": {"tenant": "bob"},
+        }  # fmt: skip
+        answer = site.post("/runs", body, headers=bob)
+        assert (answer.status_code, answer.json()) == (409, {"error": "taken"})
+
+
 def test_a_list_shows_everybody_their_own(open_site: Open) -> None:
     site = open_site(of_tenant)
     site.started(run_id="r1", tags={"tenant": "ann"})
@@ -592,6 +606,7 @@ def test_an_authoriser_sees_what_is_asked_for(open_site: Open) -> None:
     seen = [(each.action, each.is_first, each.flow, each.run_id, each.tags) for each in asked]
     assert seen == [
         ("start", True, None, "", {}), ("start", False, "asked", "r1", {"team": "shop"}),
+        ("start", False, "asked", "r1", {"team": "shop"}),  # the run that is there now
         ("read", True, None, "", {}), ("read", False, "asked", "r1", {"team": "shop"}),
     ]  # fmt: skip
 

@@ -76,6 +76,9 @@ class Api:
             raise not_found() from None
         except (RunIdInvalid, InputMismatch, ValueMismatch, NotEncodable, ConfigError) as error:
             raise bad_request(_cut(error)) from None
+        if run_id and not self._may("start", call, self._app.get(started)):
+            # The run of another, with the very same input: as with any other.
+            raise Refusal(409, "taken")
         return Answer(201, {"run_id": started})
 
     def list(self, call: Call) -> Answer:
