@@ -95,6 +95,20 @@ def imports(path: Path) -> Iterator[tuple[ast.stmt, str]]:
             yield node, node.module.split(".")[0]
 
 
+def whole_imports(path: Path) -> Iterator[tuple[ast.stmt, str]]:
+    """Yield each absolute import of *path*, anywhere in it, and the whole name it asks for."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from ((node, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def is_private(name: str) -> bool:
+    """Tell whether *name* is one of ours that begins with an underscore, anywhere below the top."""
+    return re.fullmatch(r"sequential(\.\w+)*\._.*", name) is not None
+
+
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -176,8 +190,16 @@ def test_a_pure_module_reads_no_clock(name: str) -> None:
 )
 def test_a_plugin_uses_what_is_public(path: Path) -> None:
     """What a plugin of ours needs, others need too."""
-    private = re.compile(r"sequential(\.\w+)*\._")
-    assert not [place(path, node) for node, module in imports(path) if private.match(module)]
+    assert not [place(path, node) for node, name in whole_imports(path) if is_private(name)]
+
+
+def test_a_private_module_of_the_core_is_known_when_it_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(
+        "import sequential._app\nfrom sequential._app import x\nfrom sequential import _app\n"
+        "from sequential.testing._stage import y\nfrom sequential import flow\nfrom . import _own\n"
+    )
+    assert [is_private(name) for _, name in whole_imports(path)] == [True] * 4 + [False]
 
 
 def test_nothing_stored_can_run_code_when_it_is_read() -> None:

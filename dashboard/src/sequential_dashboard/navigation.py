@@ -1,0 +1,33 @@
+"""Which pages there are, under which addresses. Strangers get the gate, whatever they ask for."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from .gate import enter
+from .views import attention, compare, failures, overview, run, runs, system, waiting
+
+
+def pages() -> StreamlitPage:
+    """Return the page of the address, for somebody who may look."""
+    enter()
+    return st.navigation(
+        [
+            st.Page(
+                overview.show, title="Overview", icon=":material/dashboard:",
+                url_path="overview", default=True,
+            ),
+            st.Page(runs.show, title="Runs", icon=":material/list:", url_path="runs"),
+            st.Page(attention.show, title="Attention", icon=":material/warning:",
+                    url_path="attention"),
+            st.Page(failures.show, title="Failures", icon=":material/error:", url_path="failures"),
+            st.Page(waiting.show, title="Waiting", icon=":material/hourglass:",
+                    url_path="waiting"),
+            st.Page(run.show, title="Run", icon=":material/timeline:", url_path="run"),
+            st.Page(compare.show, title="Compare", icon=":material/compare_arrows:",
+                    url_path="compare"),
+            st.Page(system.show, title="System", icon=":material/settings:", url_path="system"),
+        ],
+        position="top",
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""What pages ask of the storage: one page of rows, one run, counts. Never a whole table.
+
+Reads only: the application it is given stands on a `ReadOnlyStorage`. Knows no Streamlit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sequential import Sequential
+from sequential.errors import RunMissing
+from sequential.storage import Loaded, Page, Query, Run, Status
+
+from .words import STORED, state_of
+
+PAGE = 50
+"""Runs of one page."""
+
+LOOKED_THROUGH = 500
+"""Runs that are looked at for one page at most, when few of them have the wanted state."""
+
+Counts = Mapping[tuple[str, Status], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which runs a page shows; it is what a saved view's address holds.
+
+    Attributes:
+        flow: Name of the flow; empty for all.
+        states: Words of `words.STORED`; empty for all.
+        tags: All of these, exactly.
+        since: Created at or after, in seconds since the epoch.
+        search: What the id begins with.
+    """
+
+    flow: str = ""
+    states: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    since: float | None = None
+    search: str = ""
+
+
+class RunPage(NamedTuple):
+    """One page of runs.
+
+    Attributes:
+        runs: In order, newest first.
+        next: Where the next page begins; None at the end.
+        now: The time that their states were told by.
+        looked: How many runs were looked at for it.
+    """
+
+    runs: Sequence[Run]
+    next: str | None
+    now: float
+    looked: int
+
+
+class Reader:
+    """Answers what pages ask, from one application that cannot write."""
+
+    def __init__(self, app: Sequential) -> None:
+        self.app = app
+
+    def now(self) -> float:
+        """Return the storage's time, as far as it is known here."""
+        return self.app.driver.time.now()
+
+    def page(self, wanted: Filter, after: str | None = None, limit: int = PAGE) -> RunPage:
+        """Return one page of the runs that *wanted* describes.
+
+        A state such as ``blocked`` is no column of any storage: pages are looked through for it,
+        at most `LOOKED_THROUGH` runs at a time, so that one page may hold few or none and still
+        have a next.
+        """
+        stored = sorted({STORED[each] for each in wanted.states})
+        narrowed = any(str(STORED[each]) != each for each in wanted.states)
+        found: list[Run] = []
+        looked, now = 0, self.now()
+        while True:
+            answer = self._find(wanted, stored, after, limit)
+            looked, after = looked + len(answer.runs), answer.next
+            found += [
+                run for run in answer.runs if not narrowed or state_of(run, now) in wanted.states
+            ]
+            if len(found) >= limit or after is None or not narrowed or looked >= LOOKED_THROUGH:
+                # All of the last page are kept, a few more than asked: its end is the next's begin.
+                return RunPage(found, after, now, looked)
+
+    def _find(
+        self, wanted: Filter, stored: Sequence[Status], after: str | None, limit: int
+    ) -> Page:
+        return self.app.find(
+            flow=wanted.flow or None, status=stored, tags=wanted.tags, since=_time(wanted.since),
+            search=wanted.search or None, after=after, limit=limit,
+        )  # fmt: skip
+
+    def loaded(self, run_id: str, known: Loaded | None = None) -> Loaded:
+        """Return the run with all steps of its generation.
+
+        Args:
+            run_id: The run.
+            known: What was returned before: its steps are taken if the record is the same.
+
+        Raises:
+            RunIdInvalid: No run can have this id.
+            RunMissing: There is no such run.
+        """
+        run = self.app.get(run_id)
+        if known is not None and (run.version, run.op_id) == (known.run.version, known.run.op_id):
+            return known._replace(now=self.now())
+        loaded = self.app.storage.load(run_id)
+        if loaded is None:
+            raise RunMissing(run_id)
+        self.app.driver.time.is_now(loaded.now)
+        return loaded
+
+    def children(self, run_id: str, limit: int = PAGE) -> Sequence[Run]:
+        """Return the runs that the run started as its children, newest first."""
+        return self.app.storage.find(Query(parent=run_id, limit=limit)).runs
+
+    def counts(self, since: float | None = None) -> Counts:
+        """Return how many runs there are by flow and status, of those created since."""
+        return self.app.count(since=_time(since))
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

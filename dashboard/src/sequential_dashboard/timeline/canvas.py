@@ -1,0 +1,43 @@
+"""Mounts the canvas in a page. Its script is text of this package: no build, no network.
+
+What Python gets back is the key of the selected row. It is kept by Streamlit, never sent down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import streamlit as st
+
+NAME = "sequential_dashboard.timeline"
+
+
+@cache
+def script() -> str:
+    """Return the component's script: the time axis, then what draws."""
+    return _text("fold.js") + _text("canvas.js")
+
+
+def draw(payload: Mapping[str, Any], *, key: str, focus: str = "") -> str:
+    """Draw *payload*; return the key of the selected row, empty if there is none.
+
+    Args:
+        payload: From `payload_of`.
+        key: Of the element; another run needs another.
+        focus: Row to begin with, from the page's address. It must stay the same while the page is
+            open, or all would be sent again.
+    """
+    mount = st.components.v2.component(NAME, css=_text("canvas.css"), js=script())
+    found = mount(
+        key=key, data={**payload, "focus": focus}, on_selected_change=lambda: None, height="content"
+    )
+    selected = getattr(found, "selected", None)
+    return selected if isinstance(selected, str) else ""
+
+
+@cache
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,79 @@
+"""Runs that need somebody, each with its reason, and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from ..access import Viewer
+from ..actions import ACTIONS
+from ..attention import Finding, look
+from ..board import Board
+from ..exports import csv_text
+from ..frames import finding_frame
+from ..gate import enter
+from ..words import moment
+from .parts import ROWS, act_on_many, table, title, values_for
+
+_PLACES = "attention_places"
+
+
+def show() -> None:
+    """Draw the page."""
+    board, viewer = enter()
+    title("Attention", "Blocked, quarantined, stalled, overdue and lost runs, and what would help.")
+    places: list[str | None] = st.session_state.setdefault(_PLACES, [None])
+    found = look(board.reader, places[-1])
+    now, values = board.reader.now(), values_for(board, viewer)
+    if not found.findings:
+        st.success(f"None of the {found.looked} open runs looked at needs anybody.")
+    else:
+        shown = found.findings[:ROWS]
+        frame = finding_frame(shown, now, values)
+        kinds = sorted({each.what for each in found.findings})
+        with st.container(horizontal=True):
+            for kind in kinds:
+                count = sum(1 for each in found.findings if each.what == kind)
+                st.metric(kind.capitalize(), count, border=True)
+        table(frame, key="attention_table")
+        if len(shown) < len(found.findings):
+            st.caption(f"The first {ROWS} of {len(found.findings)}.")
+        rows = frame.drop(columns="Open")
+        st.download_button(
+            "CSV", csv_text(list(rows.columns), rows.values.tolist()), "attention.csv", "text/csv",
+            key="attention_csv", on_click="ignore",
+        )  # fmt: skip
+        _fix(board, viewer, shown)
+    _turn(found.looked, found.next, now)
+
+
+def _fix(board: Board, viewer: Viewer, findings: Sequence[Finding]) -> None:
+    names = [name for name in ACTIONS if any(each.action == name for each in findings)]
+    if not names:
+        return
+    with st.container(border=True):
+        st.subheader("Help them")
+        chosen = st.segmented_control(
+            "What", names, format_func=lambda name: ACTIONS[name].label, key="attention_what"
+        )
+        ids = [each.run_id for each in findings if each.action == chosen]
+        if chosen:
+            picked = st.multiselect("Runs", ids, key=f"attention_ids_{chosen}")
+            act_on_many(board, viewer, picked, [chosen], "attention")
+
+
+def _turn(looked: int, token: str | None, now: float) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        first = len(st.session_state[_PLACES]) < 2
+        st.button("Newer", disabled=first, on_click=_back, key="attention_back")
+        st.button("Older", disabled=token is None, on_click=_on, args=(token,), key="attention_on")
+        st.caption(f"{looked} open runs looked at, at {moment(now)}")
+
+
+def _back() -> None:
+    st.session_state[_PLACES].pop()
+
+
+def _on(token: str | None) -> None:
+    st.session_state[_PLACES].append(token)

@@ -1,0 +1,101 @@
+"""What open runs wait for: signals, with a form to answer each, and timers that are due next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import streamlit as st
+
+from sequential.storage import Run, Status
+
+from ..access import Right, Viewer
+from ..board import Board
+from ..frames import run_address
+from ..gate import enter
+from ..reading import LOOKED_THROUGH
+from ..words import ago, lasting, moment
+from .parts import ROWS, escaped, table, title
+from .repairing import answer
+
+
+class Wait(NamedTuple):
+    """One thing that a run waits for."""
+
+    run: Run
+    kind: str
+    name: str
+    since: float
+    due: float | None
+    schema: str
+
+
+def show() -> None:
+    """Draw the page."""
+    board, viewer = enter()
+    title("Waiting", "What open runs wait for, the longest wait first.")
+    page = board.reader.app.find(status=Status.PAUSED, limit=LOOKED_THROUGH)
+    now = board.reader.now()
+    found = list(waits(page.runs))
+    signals = sorted((each for each in found if each.kind == "signal"), key=lambda each: each.since)
+    timers = sorted(
+        (each for each in found if each.due is not None), key=lambda each: each.due or 0
+    )
+    one, two = st.tabs([f"Signals ({len(signals)})", f"Timers ({len(timers)})"])
+    with one:
+        _signals(board, viewer, signals, now)
+    with two:
+        _timers(timers, now)
+    more = "" if page.next is None else "; there are older ones"
+    st.caption(
+        f"{len(page.runs)} paused runs looked at, at {moment(now)}{more};"
+        f" of each kind the first {ROWS} are shown"
+    )
+
+
+def waits(runs: Sequence[Run]) -> Iterator[Wait]:
+    """Yield what *runs* wait for."""
+    for run in runs:
+        for step in run.open.values():
+            kind, name = str(step.kind), step.name or step.tool or str(step.kind)
+            since = step.started or run.created
+            yield Wait(run, kind, name, since, step.due, step.schema)
+
+
+def _signals(board: Board, viewer: Viewer, found: Sequence[Wait], now: float) -> None:
+    if not found:
+        st.info("No run waits for a signal.")
+        return
+    names = sorted({each.name for each in found})
+    with st.container(horizontal=True):
+        for name in names[:8]:
+            st.metric(escaped(name), sum(1 for each in found if each.name == name), border=True)
+    cells = [
+        [run_address(each.run.run_id), each.run.run_id, each.run.flow, each.name,
+         lasting(now - each.since), "" if each.due is None else ago(each.due, now)]
+        for each in found[:ROWS]
+    ]  # fmt: skip
+    frame = pd.DataFrame(cells, columns=["Open", "Run", "Flow", "Signal", "Waits", "Until"])
+    table(frame, key="waiting_signals")
+    if not board.actor.can_act or not viewer.may(Right.ACT):
+        return
+    with st.container(border=True):
+        keys = {f"{each.run.run_id} · {each.name}": each for each in found[:ROWS]}
+        chosen = st.selectbox("Answer", list(keys), key="waiting_answer", index=None)
+        if chosen is not None:
+            wait = keys[chosen]
+            answer(board, wait.run.run_id, wait.name, wait.schema)
+
+
+def _timers(found: Sequence[Wait], now: float) -> None:
+    if not found:
+        st.info("No run waits for a time.")
+        return
+    cells = [
+        [run_address(each.run.run_id), each.run.run_id, each.run.flow, each.name,
+         moment(each.due), ago(each.due or now, now)]
+        for each in found[:ROWS]
+    ]  # fmt: skip
+    frame = pd.DataFrame(cells, columns=["Open", "Run", "Flow", "What", "Due", "In"])
+    table(frame, key="waiting_timers")
