@@ -31,8 +31,15 @@ DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
 IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
 # Schedules and mutants prove the protocol, which is the same on every Python: once is enough.
 PROVEN_ONCE = ("--ignore=tests/simulation", "--ignore=tests/mutation")
-# So are the servers that storages talk to. With the oldest drivers they are asked once more.
-SERVERS = ("--ignore=tests/postgres", "--ignore=tests/s3")
+# So are the pages, lists of hostile data, and the servers that storages and transports talk to.
+READ_ONCE = ("--ignore=tests/docs", "--ignore=tests/hostile")
+# With the oldest drivers they are asked once more.
+SERVERS = (
+    "--ignore=tests/dashboard",
+    "--ignore=tests/postgres",
+    "--ignore=tests/s3",
+    "--ignore=tests/sqs",
+)
 MKDOCS = "docs/.mkdocs/mkdocs.yml"
 # What `bench` measures beside us. Installed by that session alone, and never in uv.lock.
 PEERS = {
@@ -147,34 +154,30 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=list(PYTHONS))
 def tests(session: nox.Session) -> None:
-    """Run all tests on the lowest supported Python, and on each other that this machine has."""
+    """Run all tests on the lowest supported Python; on each other here, what Python may change."""
     sync(session, "test")
-    once = () if session.python == LOWEST else (*PROVEN_ONCE, *SERVERS)
+    once = () if session.python == LOWEST else (*PROVEN_ONCE, *READ_ONCE, *SERVERS)
     session.run("pytest", *(session.posargs or (*IN_PARALLEL, *once)))
 
 
 @nox.session(python=LOWEST, reuse_venv=False)
 def minimums(session: nox.Session) -> None:
-    """Run all tests with every direct dependency at its lowest allowed version."""
+    """Run the tests with every direct dependency at its lowest allowed version."""
     session.install(
         "--resolution=lowest-direct",
         "--group=test",
-        *(f"--editable=./{with_testing(member)}" for member in MEMBERS),
+        *(f"--editable=./{with_extras(member)}" for member in MEMBERS),
         silent=True,
     )
-    session.run(
-        "pytest", *(session.posargs or (*IN_PARALLEL, *PROVEN_ONCE, "--ignore=tests/acceptance"))
-    )
+    left_out = (*PROVEN_ONCE, *READ_ONCE, "--ignore=tests/acceptance")
+    session.run("pytest", *(session.posargs or (*IN_PARALLEL, *left_out)))
 
 
-def with_testing(member: Path) -> str:
-    """Add the testing extra where *member* has one."""
+def with_extras(member: Path) -> str:
+    """Add all extras that *member* has."""
     project = nox.project.load_toml(ROOT / member / "pyproject.toml")["project"]
-    return (
-        f"{member}[testing]"
-        if "testing" in project.get("optional-dependencies", {})
-        else f"{member}"
-    )
+    extras = ",".join(project.get("optional-dependencies", {}))
+    return f"{member}[{extras}]" if extras else f"{member}"
 
 
 @nox.session(python=LOWEST)

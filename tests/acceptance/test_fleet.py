@@ -254,20 +254,18 @@ def _register(app: Sequential) -> None:
     app.registry.add_flow(twenty)
 
 
-@pytest.mark.usefixtures("sqs_installed")
 def test_a_few_runs_survive_a_few_kills(
-    tmp_path: Path, postgres18: Server, database: str, sqs_endpoint: str
+    tmp_path: Path, postgres18: Server, database: str, ministack: str
 ) -> None:
-    queue = new_url(sqs_endpoint, visibility=6)
+    queue = new_url(ministack, visibility=6)
     said = play(tmp_path, postgres18.url(database), queue, 16, every=2.0)
     assert "16 runs" in said
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1200)
-@pytest.mark.usefixtures("sqs_installed")
 def test_five_hundred_runs_survive_a_kill_every_few_seconds(
-    tmp_path: Path, postgres18: Server, database: str, sqs_endpoint: str
+    tmp_path: Path, postgres18: Server, database: str, ministack: str
 ) -> None:
-    queue = new_url(sqs_endpoint, visibility=6)
+    queue = new_url(ministack, visibility=6)
     print(play(tmp_path, postgres18.url(database), queue, 500, every=2.0))  # noqa: T201
