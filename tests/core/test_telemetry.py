@@ -460,6 +460,9 @@ class Stuck(SpanProcessor):
         self.gate.wait(60)
         self.told += 1
 
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return True
+
 
 def test_a_processor_that_hangs_keeps_no_run_and_little_memory(
     registry: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
