@@ -28,7 +28,8 @@ TYPED_BY_MYPY = ("core/src", "plugins", "dashboard", "tests", "docs/examples", "
 TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
 # Every branch of these is taken by a test: they decide what is written and what is done again.
 DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
-IN_PARALLEL = ("--numprocesses=2", "--dist=worksteal")
+# More than there may be processors: half of the time a test waits for a disk, a server, a clock.
+IN_PARALLEL = ("--numprocesses=4", "--dist=worksteal")
 # Schedules and mutants prove the protocol, which is the same on every Python: once is enough.
 PROVEN_ONCE = ("--ignore=tests/simulation", "--ignore=tests/mutation")
 # So are the pages, lists of hostile data, and the servers that storages and transports talk to.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from typing import Protocol
 
 from tests.acceptance.campaign import Plan, RandomKills, Report, conduct
 from tests.acceptance.nursery import House
 
+_ASKED = 3.0  # seconds
 _ENDINGS = "Error|Exception|Exit|Unavailable|Unknown|Refused"  # of names of exceptions
 
 
@@ -43,8 +45,18 @@ class Restarts(RandomKills):
         if pid not in self.frozen:
             self.nursery.kill(pid)
             self.fork()
+        self._wait_for_a_refusal()
         self.server.start()
         self.restarted += 1
+
+    def _wait_for_a_refusal(self) -> None:
+        """Let somebody ask the server that is gone, for some seconds at most."""
+        before, end = self._refusals(), time.monotonic() + _ASKED
+        while self._refusals() == before and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def _refusals(self) -> int:
+        return self.house.log.read_bytes().count(b"refused ")
 
 
 def conduct_restarts(campaign: Restarts) -> Report:
