@@ -7,6 +7,7 @@ Amazon's HTTP events look like is Mangum's to know.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
@@ -56,8 +57,11 @@ def lambda_handler(app: Sequential, options: Options, margin: float = MARGIN) ->
     if not margin > 0:
         raise ConfigError("margin", margin, "give seconds above 0")
     served = asgi(app, replace(options, mode="request", budget=_left))
-    # No lifespan: there is no worker to start, and no end that Lambda would announce.
-    answer: Handler = Mangum(served, lifespan="off")  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        # On 3.12 and 3.13 Python complains of how Mangum asks for a loop, and makes one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # No lifespan: there is no worker to start, and no end that Lambda would announce.
+        answer: Handler = Mangum(served, lifespan="off")  # type: ignore[assignment]
 
     def handle(event: Any, context: LambdaContext) -> dict[str, Any]:
         left = context.get_remaining_time_in_millis() / 1000 - margin
