@@ -32,9 +32,18 @@ DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
 IN_PARALLEL = ("--numprocesses=4", "--dist=worksteal")
 # Schedules and mutants prove the protocol, which is the same on every Python: once is enough.
 PROVEN_ONCE = ("--ignore=tests/simulation", "--ignore=tests/mutation")
-# So are the pages, lists of hostile data, and the servers that storages and transports talk to.
-READ_ONCE = ("--ignore=tests/docs", "--ignore=tests/hostile")
-# With the oldest drivers they are asked once more.
+# So are the pages, lists of hostile data, the kits' own tests, and what kills and cuts and heals.
+READ_ONCE = (
+    "--ignore=tests/acceptance",
+    "--ignore=tests/docs",
+    "--ignore=tests/hostile",
+    "--ignore=tests/core/test_kit.py",
+    *(
+        f"--ignore-glob=*/test_{name}.py"
+        for name in ("chaos", "engine*", "healing", "hostile*", "kill*", "proxy")
+    ),
+)
+# And the servers that storages and transports talk to; the oldest drivers ask them once more.
 SERVERS = (
     "--ignore=tests/dashboard",
     "--ignore=tests/postgres",
@@ -170,8 +179,7 @@ def minimums(session: nox.Session) -> None:
         *(f"--editable=./{with_extras(member)}" for member in MEMBERS),
         silent=True,
     )
-    left_out = (*PROVEN_ONCE, *READ_ONCE, "--ignore=tests/acceptance")
-    session.run("pytest", *(session.posargs or (*IN_PARALLEL, *left_out)))
+    session.run("pytest", *(session.posargs or (*IN_PARALLEL, *PROVEN_ONCE, *READ_ONCE)))
 
 
 def with_extras(member: Path) -> str:

@@ -407,7 +407,9 @@ def told_of_run(traced: Traced, stored: dict[str, str]) -> ReadableSpan:
     from sequential._model import Payload, Run, Status
 
     run = Run("r", "f", Payload(b"1"), trace=stored, created=5.0, status=Status.COMPLETED)
-    Telemetry(traced.provider).sequential_observe(RunEnded(run, 7.0))
+    plugin = Telemetry(traced.provider)
+    plugin.sequential_observe(RunEnded(run, 7.0))
+    assert plugin.flush(10.0)
     (told,) = traced.named("run f")
     return told
 
@@ -641,6 +643,7 @@ def test_a_step_told_again_has_the_same_ids(traced: Traced, registry: Registry) 
     other = Telemetry(traced.provider)
     for step in steps:
         other.sequential_observe(StepRecorded(run, step))
+    assert other.flush(10.0)
     assert {id_of(span) for span in traced.named("execute_tool")} == before
 
 
