@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -72,6 +74,16 @@ def resume(app: Sequential, run_id: str) -> dict[str, Any]:
     body = resume_body(run_id, AUDIENCE)
     headers = signed_headers(KEYS, "msg_1", app.clock.now(), body)
     return event("POST", f"/resume/{run_id}", body, **headers)
+
+
+@pytest.fixture(autouse=True)
+def own_loop() -> Iterator[None]:
+    """Have a loop that is closed in the end: the one that Mangum finds, or makes, never is."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture
