@@ -36,7 +36,7 @@ def serving(application: Any, listening: socket.socket) -> Iterator[str]:
     """Serve an ASGI application on a socket; give its address."""
     import uvicorn
 
-    config = uvicorn.Config(application, log_level="error", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(application, log_level="error", timeout_graceful_shutdown=5, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

@@ -253,7 +253,7 @@ def over_tls(application: Any, name: str) -> Iterator[tuple[int, str]]:
     authority.issue_cert(name).configure_cert(context)
     listening = free_socket()
     port: int = listening.getsockname()[1]
-    config = uvicorn.Config(application, log_level="critical")
+    config = uvicorn.Config(application, log_level="critical", ws="none")
     config.load()
     config.ssl = context
     server = uvicorn.Server(config)

@@ -233,7 +233,7 @@ def test_the_server_must_have_a_certificate_that_we_trust(clock: Waits, told: Sc
     port = listening.getsockname()[1]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    config = uvicorn.Config(told, log_level="critical")
+    config = uvicorn.Config(told, log_level="critical", ws="none")
     config.load()
     config.ssl = context
     server = uvicorn.Server(config)

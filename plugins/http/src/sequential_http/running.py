@@ -57,6 +57,7 @@ def run(
     server = Server(app, options)
     config = uvicorn.Config(
         server.asgi(),
+        ws="none",
         host=host,
         port=port,
         # Paths hold the tokens of links, so that there is no log of paths.
