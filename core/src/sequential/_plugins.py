@@ -20,6 +20,7 @@ from ._clock import Clock
 from ._events import Event
 from ._payload import PayloadCodec
 from ._registry import Registry
+from ._span_store import SpanStore
 from ._storage import Storage
 from ._transport import ResumeTransport
 from .errors import ConfigError, PluginBroken, SchemeUnknown, SequentialError
@@ -112,6 +113,11 @@ class Plugins:
         """Return the resume transport at *url*; raises like `open_storage`."""
         factories = self._merged("sequential_transports")
         return cast("ResumeTransport", self._open("transport", factories, url, clock))
+
+    def open_span_store(self, url: str, clock: Clock) -> SpanStore:
+        """Return the span store at *url*; raises like `open_storage`."""
+        factories = self._merged("sequential_span_stores")
+        return cast("SpanStore", self._open("span store", factories, url, clock))
 
     def payload_codecs(self) -> Sequence[PayloadCodec]:
         """Return every payload codec that a plugin brings; of one id, the last one counts."""

@@ -48,6 +48,8 @@ class Query:
         tags: All of these, exactly.
         since: Created at or after, in seconds since the epoch.
         before: Created before.
+        wakes_before: The wake time is before this, in seconds since the epoch. The earliest wake
+            comes first then, and `Page.next` goes on in that order.
         search: The id begins with these characters, large and small ones told apart. Not text
             anywhere in it: a beginning is a stretch of an index in every storage. What is to be
             found otherwise is a tag.
@@ -65,6 +67,7 @@ class Query:
     limit: int = 50
     before: float | None = None
     search: str | None = None
+    wakes_before: float | None = None
 
 
 class Page(NamedTuple):

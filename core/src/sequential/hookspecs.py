@@ -17,6 +17,7 @@ from ._clock import Clock
 from ._events import Event
 from ._payload import PayloadCodec
 from ._registry import Registry
+from ._span_store import SpanStore
 from ._storage import Storage
 from ._transport import ResumeMessage, ResumeTransport
 
@@ -27,6 +28,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 StorageFactory = Callable[[str, Clock], Storage]
 TransportFactory = Callable[[str, Clock], ResumeTransport]
+SpanStoreFactory = Callable[[str, Clock], SpanStore]
 
 
 @hookspec
@@ -41,6 +43,16 @@ def sequential_storages() -> Mapping[str, StorageFactory]:  # type: ignore[empty
         @hookimpl
         def sequential_storages():
             return {"redis": open_redis}
+    """
+
+
+@hookspec
+def sequential_span_stores() -> Mapping[str, SpanStoreFactory]:  # type: ignore[empty-body]
+    """Name the span stores that this plugin opens, by URL scheme.
+
+    Like `sequential_storages`, for objects that keep the `SpanStore` contract: where attempts,
+    waits, invocations and the spans of tools are kept for the dashboard. A storage's plugin that
+    brings one under the same scheme lets it be opened by the storage's own URL.
     """
 
 
@@ -125,6 +137,7 @@ __all__ = [
     "PROJECT",
     "ResumeMessage",
     "ResumeTransport",
+    "SpanStoreFactory",
     "StorageFactory",
     "TransportFactory",
     "hookimpl",
@@ -134,6 +147,7 @@ __all__ = [
     "sequential_observe",
     "sequential_payload_codecs",
     "sequential_register",
+    "sequential_span_stores",
     "sequential_storages",
     "sequential_trace",
     "sequential_transports",
