@@ -1,14 +1,15 @@
 """Sequential: flows that pause, die, resume and finish.
 
 The names below are what flows, applications and plugins are written with. Public as well are the
-modules `codecs`, `errors`, `executor`, `hookspecs`, `outcomes`, `storage`, `telemetry`, `testing`
-and `worker`.
+modules `codecs`, `errors`, `executor`, `hookspecs`, `outcomes`, `spans`, `storage`, `telemetry`,
+`testing` and `worker`.
 """
 
 from . import errors
 from ._app import Sequential
 from ._calls import Pending, ToolCall, ToolContext, ToolResult
 from ._outcomes import Outcome
+from ._parallel import Raced, gather, map_tool, race
 from ._protocol import Terms
 from ._registry import Registry, flow, tool
 from ._scope import det, is_pausing, logger
@@ -37,6 +38,7 @@ from .hookspecs import hookimpl
 __all__ = [
     "Outcome",
     "Pending",
+    "Raced",
     "Registry",
     "Rejected",
     "RetryPolicy",
@@ -57,9 +59,12 @@ __all__ = [
     "det",
     "errors",
     "flow",
+    "gather",
     "hookimpl",
     "is_pausing",
     "logger",
+    "map_tool",
+    "race",
     "save",
     "sleep",
     "sleep_until",

@@ -28,12 +28,16 @@ _INTERRUPTED = "StepInterrupted"
 
 
 class Settled(NamedTuple):
-    """How a step ended: *data* is the encoded value, or the error as JSON."""
+    """How a step ended: *data* is the encoded value, or the error as JSON.
+
+    *consumed* are the ids of the messages that it took, *started* is when it was first asked for.
+    """
 
     outcome: StepOutcome
     data: bytes
     attempts: int = 1
     consumed: tuple[str, ...] = ()
+    started: float = 0.0
 
 
 class Waiting(NamedTuple):
@@ -57,14 +61,17 @@ class Attempts:
 
     def settle(self, found: Open | None, started: float) -> Requests[Settled | Waiting]:
         """Carry the call on from *found*, what the record has open for it, or anew."""
+        settled = yield from self._settle(found or self._fresh(started))
+        return settled._replace(started=started) if isinstance(settled, Settled) else settled
+
+    def _settle(self, state: Open) -> Requests[Settled | Waiting]:
         holding = self.holding
-        state = found or self._fresh(started)
         while not (state.intent or state.name):
             rest = self._rest(state.due)
             if rest is None:
                 return Waiting(state, "retry")
             if rest > 0:
-                yield Wait(rest)
+                yield Wait(rest, apart=True)
             if self.options.mode == "at-most-once":
                 yield from self._announce(state)
             begun = holding.world.now()
@@ -88,8 +95,10 @@ class Attempts:
     # -- attempts ----------------------------------------------------------------------------
 
     def _go_on_with(self, done: Performed) -> None:
-        # The record may have moved on meanwhile: renewals of its lease are commits too.
-        self.holding.run = done.run
+        # The record may have moved on meanwhile: renewals of its lease are commits too, and so are
+        # the records of other branches.
+        if done.run.version > self.holding.run.version:
+            self.holding.run = done.run
         if done.lost:
             raise LeaseLost(done.run.run_id)
 
@@ -165,7 +174,7 @@ class Attempts:
     def _announce(self, state: Open) -> Requests[None]:
         """Commit that an attempt is about to start: whoever finds that must not start it."""
         position, mark = self.asked.position, self.holding.world.token()
-        gain = Gain(open={position: state._replace(intent=True, due=None, name=mark)})
+        opened = state._replace(intent=True, due=None, name=mark)
         terms, now = self.holding.engine.terms, self.holding.world.now()
 
         def announced(run: Run) -> Run:
@@ -173,14 +182,18 @@ class Attempts:
             if found is not None and found.intent and found.name != mark:
                 # A clone of this process, with the same claim, was faster.
                 raise LeaseLost(run.run_id)
-            return keep(run, gain, now, terms)
+            return keep(run, Gain(open={**run.open, position: opened}), now, terms)
 
         yield from self.holding.commit(announced)
 
     def _note(self, state: Open) -> Requests[None]:
-        gain = Gain(open={self.asked.position: state})
+        position = self.asked.position
         terms, now = self.holding.engine.terms, self.holding.world.now()
-        yield from self.holding.commit(lambda run: keep(run, gain, now, terms))
+
+        def noted(run: Run) -> Run:
+            return keep(run, Gain(open={**run.open, position: state}), now, terms)
+
+        yield from self.holding.commit(noted)
 
     def _rest(self, due: float | None) -> float | None:
         """Return the seconds to wait in place before the next attempt; None to park instead."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import _codec
-from ._model import Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
+from ._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord
 from ._player import Obstacle, Over, Player
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Engine, Fetch, Requests
@@ -88,10 +88,10 @@ def hold_against(
     flow = engine.registry.flows.get(run.flow)
     if flow is None:
         raise FlowNotFound(run.flow, engine.registry.flows)
-    player = Player(engine, flow, steps)
+    player = Player(engine, flow, steps, quiet=True)
     try:
         _refuse_gap(run, steps)
-        over = _answered(player.play(_quiet(run)), fetched)
+        over = _answered(player.play(run), fetched)
         _refuse_other_end(fetched, run, steps, player, over)
     except Obstacle as found:
         return Replayed(
@@ -102,11 +102,6 @@ def hold_against(
     finally:
         player.discard()
     return Replayed(run.run_id, run.flow, len(steps))
-
-
-def _quiet(run: Run) -> Run:
-    """Return *run* with its next step taken as begun: then the flow's loggers stay silent."""
-    return evolve(run, open={**run.open, str(run.cursor): Open(StepKind.SAVE)})
 
 
 def _answered(requests: Requests[Over | None], fetched: Fetched) -> Over | None:
@@ -143,16 +138,17 @@ def _refuse_other_end(
 
 
 def _refuse_other_step(run: Run, player: Player, over: Over | None) -> None:
-    """A run that goes on must ask for what is open, if anything is."""
-    found = run.open.get(str(run.cursor))
-    if found is None:
-        return
-    was = found.name if found.kind is StepKind.SIGNAL else found.tool
-    recorded = describe_asked(Asked("", found.kind, was)) + " (begun)"
-    asked = player.asked
-    same = found.kind is asked.kind and was == asked.tool
-    if over is not None or isinstance(player.step, ContinueStep) or not same:
-        raise _other(run, recorded, _stands(player, over))
+    """A run that goes on must ask for what is open, unless it is needed no more."""
+    dropped = {} if player.strands is None else player.strands.dropped
+    for position, found in run.open.items():
+        strand = player.waiting.get(position)
+        asked = None if strand is None else strand.asked
+        was = found.name if found.kind is StepKind.SIGNAL else found.tool
+        same = asked is not None and found.kind is asked.kind and was == asked.tool
+        ends = over is not None or (strand is not None and isinstance(strand.step, ContinueStep))
+        if ends or not (same or position in dropped):
+            recorded = describe_asked(Asked("", found.kind, was)) + " (begun)"
+            raise _other(run, recorded, _stands(player, over, position))
 
 
 def _refuse_other_result(fetched: Fetched, run: Run, player: Player, over: Over | None) -> None:
@@ -210,12 +206,15 @@ def _canonical(value: object) -> bytes:
     return _codec.encode_canonical(value)
 
 
-def _stands(player: Player, over: Over | None) -> str:
+def _stands(player: Player, over: Over | None, position: str = "") -> str:
+    """Return in words where the flow stands, if it waits for several steps at *position*."""
     if over is None:
-        if isinstance(player.step, ContinueStep):
+        first = next(iter(player.waiting.values()), None)
+        strand = player.waiting.get(position, first)
+        if strand is None or isinstance(strand.step, ContinueStep):
             return "continue as new"
         sealed = player.engine.payloads.applied
-        return describe_asked(without_input(player.asked) if sealed else player.asked)
+        return describe_asked(without_input(strand.asked) if sealed else strand.asked)
     if over.error is None:
         return "the end of the flow"
     return f"{type(over.error).__name__}: {over.error}"[:_SHOWN]

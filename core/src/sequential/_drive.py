@@ -9,11 +9,12 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._clock import Clock
 from ._events import SignalDropped
+from ._flights import Act, Flights
 from ._invoke import Invoked, begin, resume
 from ._leases import Leases
 from ._model import At, In, Run
@@ -106,6 +107,7 @@ class Driver:
         self.warm = WarmTurns(warm)
         self.leases = Leases(storage, engine.terms, clock, token)
         self.stopping: Callable[[], bool] = lambda: False
+        self.flights: Callable[[Act], Flights] = Flights
         self._storage = storage
         self._transport = transport
         self._plugins = plugins
@@ -158,7 +160,15 @@ class Driver:
 
     def answer(self, requests: Requests[Any]) -> Any:
         """Answer *requests* until they come to their end; return what they came to."""
-        answers, answer = self._answers, None
+        flights = self.flights(self._perform)
+        try:
+            return self._answered(requests, flights)
+        finally:
+            flights.close()
+
+    def _answered(self, requests: Requests[Any], flights: Flights) -> Any:
+        answers: Mapping[type, Callable[[Any], Any]] = self._answers
+        answer: Any = None
         error: BaseException | None = None
         while True:
             try:
@@ -169,8 +179,9 @@ class Driver:
                     request = requests.throw(thrown)
             except StopIteration as stop:
                 return stop.value
+            act: Callable[[Any], Any] = answers.get(type(request), flights.answer)
             try:
-                answer = answers[type(request)](request)
+                answer = act(request)
             except BaseException as raised:  # noqa: BLE001  (the runner decides what it means)
                 error = raised
 
@@ -193,6 +204,8 @@ class Driver:
 
     def _commit(self, request: Commit) -> object:
         answer = self._storage.commit(request.run, request.expect, request.steps)
+        if isinstance(answer, Run):
+            self.leases.moved(answer)
         asked = request.run.wake
         if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
             self.time.is_now(answer.wake.time - asked.seconds)

@@ -29,6 +29,7 @@ from ._player import Obstacle, Over, Player
 from ._plugins import Plugins
 from ._protocol import Terms
 from ._registry import Registry
+from ._replay import Asked
 from ._requests import Commit, Engine, Perform, Performed, Wait
 from ._steps import SaveStep, ToolStep
 from .errors import (
@@ -200,14 +201,22 @@ class _Turn:
         return from_saved(run_id, number, saved)
 
     def _step(self) -> ToolStep[Any] | SaveStep:
-        step = self.player.step
+        alone = self.player.alone
+        step = None if alone is None else alone.step
         if isinstance(step, ToolStep | SaveStep):
             return step
-        remedy = f"five methods cannot keep {step!r} (step {self.number}); {_REMEDY}"
+        what = "branches side by side" if step is None else repr(step)
+        remedy = f"five methods cannot keep {what} (step {self.number}); {_REMEDY}"
         raise ConfigError("storage", self.runs.store, remedy)
 
+    def _asked(self) -> Asked:
+        alone = self.player.alone
+        assert alone is not None
+        assert alone.asked is not None
+        return alone.asked
+
     def _record(self, settled: Settled) -> StepRecord:
-        asked, nan = self.player.asked, math.nan
+        asked, nan = self._asked(), math.nan
         return StepRecord(
             0, self.number, asked.position, asked.kind, asked.tool, asked.fingerprint,
             settled.outcome, Payload(settled.data), None, settled.attempts, nan, nan, 0, "",
@@ -235,7 +244,7 @@ class _Turn:
     def _called(self, step: ToolStep[Any]) -> Settled:
         runs, clock = self.runs, self.runs.clock
         world = Surroundings(KnownTime(clock), clock, math.inf, lambda: False)
-        attempts = Attempts(Holding(runs.engine, world, self.run), step, self.player.asked)
+        attempts = Attempts(Holding(runs.engine, world, self.run), step, self._asked())
         if attempts.options.mode == "at-most-once":
             remedy = f"five methods cannot announce an at-most-once call of {step!r}; {_REMEDY}"
             raise ConfigError("storage", runs.store, remedy)

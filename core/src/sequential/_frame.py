@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from contextvars import Context, copy_context
 from types import CoroutineType, GeneratorType, TracebackType
-from typing import Any
+from typing import Any, cast
 
 from ._flow import Body, Flow
 from ._scope import CURRENT, Scope
@@ -35,6 +35,14 @@ class Frame:
         self.context: Context = copy_context()
         self.context.run(CURRENT.set, scope)
         self.body: Body = self.context.run(flow.body, given)
+
+    def branch(self, body: object) -> Frame:
+        """Return a frame for *body*, a branch that this one asked for, in a copy of its context."""
+        frame: Frame = object.__new__(Frame)
+        frame.scope = self.scope
+        frame.context = self.context.copy()
+        frame.body = cast("Body", body)
+        return frame
 
     def send(self, value: object) -> Step[Any]:
         """Give *value* to the flow and return the step that it asks for next.

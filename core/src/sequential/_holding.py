@@ -33,6 +33,7 @@ class Holding:
     Attributes:
         run: The record, as of the last answer of the storage.
         known: Ids of the messages that the invocation has looked at.
+        gained: Records added since the claim.
         newest: The ``op_id`` of the newest step record, empty if there is none. Where it stands, so
             does the whole history before it.
     """
@@ -42,6 +43,7 @@ class Holding:
         self.world = world
         self.run = run
         self.known: frozenset[str] = frozenset()
+        self.gained = 0
         self.newest = ""
 
     def look(self) -> None:
@@ -115,6 +117,7 @@ class Holding:
 
     def _stored(self, run: Run, records: Sequence[StepRecord]) -> None:
         self.run = run
+        self.gained += len(records)
         if records:
             self.newest = records[-1].op_id
 

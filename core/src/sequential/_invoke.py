@@ -164,7 +164,7 @@ def _take(turn: Turn, *, warm: bool) -> Requests[Invoked]:
     """Carry a claimed run on, and let go of it whatever happens."""
     holding = turn.holding
     engine, world = holding.engine, holding.world
-    turn.gained = 0
+    holding.gained = 0
     if engine.observed:
         yield Observe(InvocationStarted(holding.run, world.now(), warm))
     kept = False

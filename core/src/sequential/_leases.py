@@ -15,7 +15,7 @@ from collections.abc import Callable
 from ._calls import Hold
 from ._clock import Clock
 from ._model import Run, evolve
-from ._protocol import Terms, is_mine, renew
+from ._protocol import Terms, holds, renew
 from ._storage import STALE, Storage
 from .errors import StorageError
 
@@ -58,6 +58,13 @@ class Leases:
             self._start()
         return lease
 
+    def moved(self, run: Run) -> None:
+        """Take *run*, just committed by its owner, as what its leases are renewed on top of."""
+        if self._table:
+            for lease in list(self._table.values()):
+                if lease.run.version < run.version and _is_same_claim(lease.run, run):
+                    lease.run = run
+
     def remove(self, lease: Lease) -> None:
         """Let the lease run out, unless the invocation commits."""
         self._table.pop(id(lease), None)
@@ -95,13 +102,24 @@ class Leases:
             answer = self._storage.commit(target, lease.run)
             if answer is STALE:
                 found = self._storage.load(lease.run.run_id, lease.run.cursor)
-                if found is None or not is_mine(found.run, lease.run):
+                if found is None or not holds(found.run, lease.run):
                     lease.hold.lost = True
                 else:
                     # Somebody sent a message; the next look, in a moment, renews on top of it.
-                    lease.run = found.run
+                    self.moved(found.run)
                 return
             assert isinstance(answer, Run)
-            lease.run, lease.renewed = answer, now
+            self._renewed(answer, now)
         except StorageError as error:
             _log.warning("lease of run %s not renewed: %s", lease.run.run_id, error)
+
+    def _renewed(self, run: Run, now: float) -> None:
+        self.moved(run)
+        # One claim may stand behind several attempts: it is renewed once for all of them.
+        for lease in list(self._table.values()):
+            if _is_same_claim(lease.run, run):
+                lease.renewed = now
+
+
+def _is_same_claim(run: Run, other: Run) -> bool:
+    return (run.run_id, run.fence, run.owner) == (other.run_id, other.fence, other.owner)

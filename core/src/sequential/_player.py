@@ -8,7 +8,7 @@ of requests only because a large value may have to be fetched.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,12 @@ from ._replay import Asked, agrees, describe_asked, describe_record, diff, witho
 from ._requests import Engine, Fetch, Requests
 from ._scope import Scope
 from ._steps import NO_DEFAULT, ContinueStep, SignalStep, SleepStep, Step, ToolStep
+from ._strands import Ended, Strand, Strands
 from ._tools import DEFAULT_OPTIONS
 from .errors import (
     FlowChanged,
     InputMismatch,
     NotAStep,
-    NotEncodable,
     RunCancelled,
     SignalTimedOut,
     ValuesError,
@@ -59,21 +59,43 @@ class Player:
     """One flow under way, and the records that it is still to be given.
 
     Attributes:
-        frame: The flow's generator or coroutine, once it was called.
         ready: Records that the flow has not been given yet.
-        step: What the flow waits for.
-        asked: The same in terms of records.
+        strands: The flow and its branches, once it was called.
     """
 
-    def __init__(self, engine: Engine, flow: Flow[..., Any], records: Iterable[StepRecord]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        flow: Flow[..., Any],
+        records: Iterable[StepRecord],
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """Take *records* as the history; *quiet* keeps the flow's loggers silent to the end."""
         self.engine = engine
         self.flow = flow
-        self.frame: Frame | None = None
         self.ready = deque(records)
-        self.step: Step[Any] | None = None
-        self.asked = Asked("", StepKind.SAVE)
-        self._count = 0
+        self.strands: Strands | None = None
+        self._quiet = quiet
+        self._later: dict[str, StepRecord] | None = None
         self._thrown: list[tuple[BaseException, str]] = []
+
+    @property
+    def frame(self) -> Frame | None:
+        """The flow's own generator or coroutine, once it was called."""
+        return None if self.strands is None else self.strands.root.frame
+
+    @property
+    def waiting(self) -> Mapping[str, Strand]:
+        """What the flow waits for, by position, in the order in which it was asked for."""
+        return {} if self.strands is None else self.strands.waiting
+
+    @property
+    def alone(self) -> Strand | None:
+        """The flow itself where it waits for one step; None where it waits for branches."""
+        assert self.strands is not None
+        root = self.strands.root
+        return None if root.asked is None else root
 
     def play(self, run: Run) -> Requests[Over | None]:
         """Give the flow all the records that are ready; return how it ended, or None if it waits.
@@ -81,16 +103,16 @@ class Player:
         Raises:
             Obstacle: History and code disagree, or the flow cannot be called or go on.
         """
-        over = None if self.frame is not None else (yield from self._call(run))
+        over = None if self.strands is not None else (yield from self._call(run))
         while over is None and self.ready:
             record = self.ready[0]
-            self._match(run, record)
+            strand = self._matching(run, record)
             self.ready.popleft()
             data = record.value.data
             if record.value.ref is not None or record.value.codecs or self.engine.payloads.strict:
                 place = value_place(run, record.position)
                 data = yield from self._unwrapped(record.value, place)
-            over = self._feed(run, record, data)
+            over = self._feed(run, strand, record, data)
         if self.ready:
             raise self._changed(run, self.ready[0], None)
         return over
@@ -98,39 +120,28 @@ class Player:
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
         begun = run.begun or run.created
-        scope = Scope(seeds, begun, replaying=bool(self.ready) or bool(run.open))
+        replaying = self._quiet or bool(self.ready) or bool(run.open)
+        scope = Scope(seeds, begun, replaying=replaying)
         try:
             data = yield from self._unwrapped(run.input, input_place(run.run_id))
-            self.frame = Frame(self.flow, _codec.decode(data), scope)
+            frame = Frame(self.flow, _codec.decode(data), scope)
         except (ValuesError, InputMismatch) as error:
             raise Obstacle("input", str(error)) from error
-        return self._advance(None, None)
+        self.strands = Strands(frame, self._ask)
+        return self._went_on(self.strands.root, Ended())
 
-    def _advance(self, value: object, error: BaseException | None) -> Over | None:
-        """Give the flow *value*, or raise *error* in it, until it asks for a step or is over."""
-        frame = self.frame
-        assert frame is not None
-        while True:
-            try:
-                step = frame.send(value) if error is None else frame.throw(error)
-            except StopIteration as stop:
-                return Over(result=stop.value)
-            except (Exception, RunCancelled) as raised:  # noqa: BLE001  (whatever the flow raises)
-                return self._raised(raised)
-            try:
-                self._ask(step)
-            except NotEncodable as refused:
-                # The flow's own mistake, the same on every replay: it is told at the step.
-                value, error = None, refused
-            else:
-                return None
-
-    def _raised(self, raised: BaseException) -> Over:
-        if isinstance(raised, MemoryError):
-            raise raised
-        if isinstance(raised, NotAStep):
+    def _went_on(self, strand: Strand, given: Ended) -> Over | None:
+        """Give *strand* what its step came to; return how the flow ended, if that ended it."""
+        assert self.strands is not None
+        try:
+            self.strands.advance(strand, given)
+        except NotAStep as raised:
             raise Obstacle("not-a-step", str(raised)) from raised
-        return Over(error=raised, position=self._origin(raised))
+        ended = self.strands.ended
+        if ended is None:
+            return None
+        error = ended.error
+        return Over(ended.value, error, "" if error is None else self._origin(error))
 
     def _origin(self, raised: BaseException) -> str:
         """Return the position of the step whose error *raised* is, or was raised because of."""
@@ -144,23 +155,23 @@ class Player:
 
     # -- asking ------------------------------------------------------------------------------
 
-    def _ask(self, step: Step[Any]) -> None:
-        """Take *step* as what the flow waits for, and say what it is in terms of records."""
-        position = str(self._count)
+    def _ask(self, strand: Strand, step: Step[Any]) -> Asked:
+        """Say what *step* is in terms of records."""
+        position = strand.position
         if isinstance(step, ToolStep):
-            self.asked = self._asked_tool(step, position)
-        elif isinstance(step, SleepStep):
-            self.asked = Asked(position, StepKind.SLEEP)
-        elif isinstance(step, SignalStep):
-            self.asked = Asked(position, StepKind.SIGNAL, step.name)
-        else:
-            self.asked = Asked(position, StepKind.SAVE)
-        self.step = step
-        self._count += 1
+            return self._asked_tool(step, position)
+        if isinstance(step, SleepStep):
+            return Asked(position, StepKind.SLEEP)
+        if isinstance(step, SignalStep):
+            return Asked(position, StepKind.SIGNAL, step.name)
+        if isinstance(step, ContinueStep) and strand.above is not None:
+            message = "continue_as_new in a branch; let the branch end, and the flow itself do it"
+            raise Obstacle("not-a-step", f"step {position} is {message}")
+        return Asked(position, StepKind.SAVE)
 
     def _asked_tool(self, step: ToolStep[Any], position: str) -> Asked:
         tool = f"{step.category}.{step.name}"
-        record = self.ready[0] if self.ready else None
+        record = self._record_at(position)
         engine = self.engine
         known = engine.registry.tools.get((step.category, step.name))
         options = DEFAULT_OPTIONS if known is None else known.options
@@ -177,9 +188,27 @@ class Player:
         digest = engine.payloads.fingerprint(data, like)
         return Asked(position, StepKind.TOOL, tool, digest, data)
 
-    def _match(self, run: Run, record: StepRecord) -> None:
-        if isinstance(self.step, ContinueStep) or not agrees(record, self.asked, self.engine.check):
-            raise self._changed(run, record, self.asked)
+    def _record_at(self, position: str) -> StepRecord | None:
+        """Return the record that the step at *position* is to be given, if there is one."""
+        if not self.ready:
+            return None
+        if self.ready[0].position == position:
+            return self.ready[0]
+        if self._later is None:
+            # Branches ask before the records of others are used up.
+            self._later = {record.position: record for record in self.ready}
+        return self._later.get(position)
+
+    def _matching(self, run: Run, record: StepRecord) -> Strand:
+        """Return the strand that waits for what *record* is of."""
+        strand = self.waiting.get(record.position)
+        asked = None if strand is None else strand.asked
+        if strand is None or asked is None:
+            other = next(iter(self.waiting.values()), None)
+            raise self._changed(run, record, None if other is None else other.asked)
+        if isinstance(strand.step, ContinueStep) or not agrees(record, asked, self.engine.check):
+            raise self._changed(run, record, asked)
+        return strand
 
     def _changed(self, run: Run, record: StepRecord, asked: Asked | None) -> Obstacle:
         recorded = describe_record(record)
@@ -191,52 +220,46 @@ class Player:
 
     # -- giving the flow what was recorded ---------------------------------------------------
 
-    def _feed(self, run: Run, record: StepRecord, data: bytes) -> Over | None:
+    def _feed(self, run: Run, strand: Strand, record: StepRecord, data: bytes) -> Over | None:
         try:
-            value, error = self._reply(run, record, data)
+            given = self._reply(run, strand.step, record, data)
         except ValuesError as unfit:
             raise Obstacle("result", str(unfit)) from unfit
-        if error is not None:
-            self._thrown.append((error, record.position))
-        assert self.frame is not None
-        scope = self.frame.scope
+        if given.error is not None:
+            self._thrown.append((given.error, record.position))
+        assert self.strands is not None
+        scope = self.strands.scope
         scope.records = record.number + 1
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        scope.replaying = bool(self.ready) or str(self._count) in run.open
-        return self._advance(value, error)
+        scope.replaying = self._quiet or bool(self.ready) or strand.position in run.open
+        return self._went_on(strand, given)
 
-    def _reply(
-        self, run: Run, record: StepRecord, data: bytes
-    ) -> tuple[object, BaseException | None]:
-        step, outcome = self.step, record.outcome
+    def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
+        outcome = record.outcome
         if outcome is StepOutcome.CANCELLED:
-            return None, RunCancelled(run.run_id)
+            return Ended(error=RunCancelled(run.run_id))
         if isinstance(step, ToolStep):
             if outcome is StepOutcome.ERROR:
                 failed = tool_error(record.tool, data, record.attempts)
-                return (
-                    ({"__error": failed.message or failed.type}, None)
-                    if step.errors == "return"
-                    else (None, failed)
-                )
+                if step.errors == "return":
+                    return Ended({"__error": failed.message or failed.type})
+                return Ended(error=failed)
             tool = self.engine.registry.tools.get((step.category, step.name))
             shape = None if tool is None else tool.result
             value = _codec.decode(data)
-            return (value if shape is None else shape.read(value)), None
+            return Ended(value if shape is None else shape.read(value))
         if isinstance(step, SignalStep):
             return self._signalled(step, outcome, data)
-        return None, None
+        return Ended()
 
-    def _signalled(
-        self, step: SignalStep[Any], outcome: StepOutcome, data: bytes
-    ) -> tuple[object, BaseException | None]:
+    def _signalled(self, step: SignalStep[Any], outcome: StepOutcome, data: bytes) -> Ended:
         if outcome is StepOutcome.TIMEOUT:
             late = step.default is NO_DEFAULT
-            return (None, SignalTimedOut(step.name)) if late else (step.default, None)
+            return Ended(error=SignalTimedOut(step.name)) if late else Ended(step.default)
         shape = _typed.shape_of(step.annotation, where=f"signal {step.name!r}")
-        return shape.read(_codec.decode(data)), None
+        return Ended(shape.read(_codec.decode(data)))
 
     def _unwrapped(self, payload: Payload, place: Place) -> Requests[bytes]:
         try:
@@ -246,22 +269,21 @@ class Player:
         except ValuesError as error:
             raise Obstacle("corrupt", str(error)) from error
 
-    def fits(self, data: bytes) -> bool:
-        """Tell whether *data* can be read as the signal that the flow waits for.
+    def fits(self, step: SignalStep[Any], data: bytes) -> bool:
+        """Tell whether *data* can be read as the signal that *step* waits for.
 
         What a client sent in another form is dropped: it must not block the run for ever.
         """
-        assert isinstance(self.step, SignalStep)
         try:
-            self._signalled(self.step, StepOutcome.VALUE, data)
+            self._signalled(step, StepOutcome.VALUE, data)
         except ValuesError:
             return False
         return True
 
     def discard(self) -> None:
         """Unwind the flow, if it was called."""
-        if self.frame is not None:
-            self.frame.discard()
+        if self.strands is not None:
+            self.strands.discard()
 
 
 def input_place(run_id: str) -> Place:

@@ -103,6 +103,14 @@ def is_mine(run: Run, held: Run) -> bool:
     )
 
 
+def holds(run: Run, held: Run) -> bool:
+    """Tell the same for a renewal, whatever was recorded since: it adds nothing and takes nothing.
+
+    While an attempt is under way the same invocation may record what other branches came to.
+    """
+    return is_mine(run, evolve(held, cursor=run.cursor))
+
+
 def claim(run: Run, now: float, owner: str, terms: Terms) -> Run | None:
     """Take *run* for *owner*, or quarantine it after too many stalls; None if it is not due."""
     if not is_due(run, now):

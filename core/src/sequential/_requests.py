@@ -45,10 +45,39 @@ class Perform(NamedTuple):
     run: Run
 
 
+class Start(NamedTuple):
+    """The same, not waited for: its end is told by `Await`. Answered by None.
+
+    The lease is kept alive while any that was started is under way.
+    """
+
+    call: ToolCall
+    run: Run
+
+
+class Await(NamedTuple):
+    """What was started, wanted back for at most *seconds*; None for as long as it takes.
+
+    Answered by `Arrival` of the first that has ended, or None when the time is up.
+    """
+
+    seconds: float | None
+
+
+class Abandon(NamedTuple):
+    """What was started at *position* is needed no more, nor is its end. Answered by None."""
+
+    position: str
+
+
 class Wait(NamedTuple):
-    """A wait in place, well within the lease. Answered by None."""
+    """A wait in place, well within the lease. Answered by None.
+
+    *apart* when other steps of the run may go on meanwhile; not in the middle of a commit.
+    """
 
     seconds: float
+    apart: bool = False
 
 
 class Send(NamedTuple):
@@ -81,7 +110,7 @@ class Observe(NamedTuple):
     event: Event
 
 
-Request = Load | Commit | Perform | Wait | Send | Store | Fetch | Observe
+Request = Load | Commit | Perform | Start | Await | Abandon | Wait | Send | Store | Fetch | Observe
 Requests = Generator[Request, Any, T]
 
 
@@ -99,6 +128,13 @@ class Performed(NamedTuple):
     error: Exception | None
     run: Run
     lost: bool = False
+
+
+class Arrival(NamedTuple):
+    """The end of an attempt that was started: *position* says of which step."""
+
+    position: str
+    done: Performed
 
 
 class World(Protocol):

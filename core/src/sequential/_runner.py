@@ -8,24 +8,36 @@ transports are the driver's: the simulator drives these very lines.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Collection, Mapping, Sequence
 
 from . import _codec
-from ._attempts import Attempts, Settled, Waiting, first_message, read_message
-from ._events import RunEnded, SignalDropped, StepRecorded
+from ._abreast import Abreast
+from ._attempts import Settled, Waiting, first_message
+from ._events import RunEnded, StepRecorded
 from ._failure import error_value
 from ._holding import Holding
-from ._model import At, ErrorValue, Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord
+from ._model import (
+    At,
+    ErrorValue,
+    Open,
+    Payload,
+    Run,
+    Status,
+    StepKind,
+    StepOutcome,
+    StepRecord,
+    evolve,
+)
 from ._outcomes import Paused
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
 from ._player import Obstacle, Over, Player, input_place
 from ._protocol import CANCEL, NOW, Gain, continue_as_new, end, give_up, keep, park, release
-from ._replay import Asked, describe_asked, diff, without_input
+from ._replay import Asked
 from ._requests import Observe, Requests, Send, Store
-from ._steps import ContinueStep, SignalStep, SleepStep, Step, ToolStep
-from .errors import FlowChanged, InputMismatch, NotEncodable, RunCancelled, ValuesError
-
-_NULL = b"null"
+from ._settling import NULL, OutOfTime, Settling
+from ._steps import ContinueStep
+from ._strands import Strand
+from .errors import InputMismatch, NotEncodable, RunCancelled, ToolNotFound, ValuesError
 
 
 class Turn:
@@ -34,13 +46,16 @@ class Turn:
     Attributes:
         holding: The record, and how it is committed to.
         player: The flow, and the records it is still to be given.
-        gained: Records added since the last claim.
     """
 
     def __init__(self, holding: Holding, player: Player) -> None:
         self.holding = holding
         self.player = player
-        self.gained = 0
+        self._settling = Settling(holding, player)
+        self._abreast: Abreast | None = None
+        # Why nothing more is begun, while what is in flight is still recorded.
+        self._closing = ""
+        self._trouble: Exception | None = None
 
     def carry(self) -> Requests[Paused | None]:
         """Go on from wherever the flow stands; return a pause, or None when the run has ended.
@@ -49,8 +64,14 @@ class Turn:
             Obstacle: The run must be blocked.
             LeaseLost: Another invocation has the run.
         """
+        self._closing, self._trouble = "", None
         while True:
-            over = yield from self.player.play(self.holding.run)
+            try:
+                over = yield from self.player.play(self.holding.run)
+            except Obstacle as obstacle:
+                self._trouble = obstacle
+                yield from self._record_flying()
+                raise
             if over is not None:
                 yield from self._finish(over)
                 return None
@@ -61,189 +82,248 @@ class Turn:
     # -- carrying out what is new ------------------------------------------------------------
 
     def _carry_out(self) -> Requests[Paused | None]:
-        """Settle the step and record it, or park; None means that its record is ready."""
-        holding, step = self.holding, self.player.step
+        """Settle the step and record it, or park; None means that a record is ready."""
+        strand = self.player.alone
+        if strand is None or self._closing:
+            return (yield from self._side_by_side())
+        yield from self._forget()
+        holding, asked = self.holding, strand.asked
+        assert asked is not None
         holding.look()
-        found = holding.run.open.get(self.player.asked.position)
-        if found is not None:
-            self._refuse_other(found)
-        if isinstance(step, ContinueStep):
-            return (yield from self._continue(step))
-        self._refuse_full()
-        started = holding.world.now() if found is None else found.started
-        settled: Settled | Waiting | None = self._cancelled() if holding.run.inbox else None
-        if settled is None and isinstance(step, ToolStep):
-            attempts = Attempts(holding, step, self.player.asked)
-            if not self._has_time(attempts.options.timeout):
-                return (yield from self._rather_pause())
-            settled = yield from attempts.settle(found, started)
-        elif settled is None:
-            settled = yield from self._other(step, found, started)
+        self._settling.check(strand)
+        if isinstance(strand.step, ContinueStep):
+            return (yield from self._continue(strand.step))
+        if self._is_cancelled():
+            return (yield from self._cancel())
+        settled = yield from self._settling.settle(strand)
+        if isinstance(settled, OutOfTime):
+            return (yield from self._rather_pause())
         if isinstance(settled, Waiting):
-            return (yield from self._wait(settled))
-        return (yield from self._record(settled, started))
+            return (yield from self._wait({asked.position: settled}))
+        return (yield from self._record(strand, settled))
 
-    def _refuse_full(self) -> None:
-        most = self.holding.engine.max_steps
-        if self.holding.run.cursor >= most:
-            message = f"{most} steps are the most that a run may have here"
-            raise Obstacle("history-full", f"{message}; use continue_as_new, and fork this one")
-
-    def _refuse_other(self, found: Open) -> None:
-        """Refuse a step other than the one that was begun here and is not recorded yet."""
-        asked, check = self.player.asked, self.holding.engine.check
-        was = found.name if found.kind is StepKind.SIGNAL else found.tool
-        same = found.kind is asked.kind and (check == "off" or was == asked.tool)
-        if check == "inputs" and asked.kind is StepKind.TOOL and found.fingerprint:
-            payloads = self.holding.engine.payloads
-            digest = payloads.fingerprint(asked.input or b"", found.fingerprint)
-            same = same and found.fingerprint == digest
-        if not same or isinstance(self.player.step, ContinueStep):
-            self._refuse(asked.position, found, asked)
-
-    def _refuse(self, position: str, found: Open, asked: Asked | None) -> NoReturn:
-        was = found.name if found.kind is StepKind.SIGNAL else found.tool
-        begun = describe_asked(Asked("", found.kind, was)) + " (begun)"
-        if self.holding.engine.payloads.applied:
-            asked = without_input(asked)
-        run_id, now = self.holding.run.run_id, describe_asked(asked)
-        error = FlowChanged(run_id, position, begun, now)
-        raise Obstacle("changed", str(error), diff(position, begun, now))
-
-    def _cancelled(self) -> Settled | None:
-        message = first_message(self.holding, CANCEL)
-        if message is None:
-            return None
-        return Settled(StepOutcome.CANCELLED, _NULL, consumed=(message.id,))
-
-    def _other(
-        self, step: Step[Any] | None, found: Open | None, started: float
-    ) -> Requests[Settled | Waiting]:
-        if isinstance(step, SignalStep):
-            return (yield from self._signal(step, found, started))
-        if isinstance(step, SleepStep):
-            return self._sleep(step, found, started)
-        return Settled(StepOutcome.VALUE, _NULL)
-
-    def _signal(
-        self, step: SignalStep[Any], found: Open | None, started: float
-    ) -> Requests[Settled | Waiting]:
-        taken: tuple[str, ...] = ()
-        for message in self.holding.run.inbox:
-            if message.name != step.name:
+    def _side_by_side(self) -> Requests[Paused | None]:
+        """Go on with the steps of several strands until one is settled, or all wait."""
+        abreast = yield from self._followed()
+        while True:
+            self._look_again(abreast)
+            closing = bool(self._closing or self._trouble) or self._is_cancelled()
+            try:
+                came = yield from abreast.next(closing=closing)
+            except (Obstacle, ToolNotFound, ValuesError) as trouble:
+                # What others have in flight is recorded first, or it would be done again.
+                self._trouble = trouble
                 continue
-            taken = (*taken, message.id)
-            data = yield from read_message(self.holding, message)
-            if self.player.fits(data):
-                return Settled(StepOutcome.VALUE, data, consumed=taken)
-            position = self.player.asked.position
-            yield Observe(SignalDropped(self.holding.run, position, step.name, message.id))
-        due = None if step.timeout is None else started + step.timeout
-        due = due if found is None else found.due
-        if due is not None and due <= self.holding.world.now():
-            return Settled(StepOutcome.TIMEOUT, _NULL, consumed=taken)
-        opened = Open(StepKind.SIGNAL, name=step.name, due=due, started=started)
-        return Waiting(opened, "signal", taken)
+            if came is not None and isinstance(came.how, Settled):
+                return (yield from self._record(came.strand, came.how))
+            if came is not None:
+                self._closing = self._why_closing()
+            elif closing or not self._is_unseen():
+                return (yield from self._let_go(abreast))
 
-    def _sleep(self, step: SleepStep, found: Open | None, started: float) -> Settled | Waiting:
-        due = step.until if step.until is not None else started + (step.seconds or 0.0)
-        # The deadline that was stored first counts: an early wake must not prolong the sleep.
-        due = due if found is None or found.due is None else found.due
-        if due <= self.holding.world.now():
-            return Settled(StepOutcome.VALUE, _NULL)
-        return Waiting(Open(StepKind.SLEEP, due=due, started=started), "sleep")
+    def _let_go(self, abreast: Abreast) -> Requests[Paused | None]:
+        """Do what is to be done when nothing is in flight and nothing can go on."""
+        if self._trouble is not None:
+            raise self._trouble
+        if self._is_cancelled():
+            return (yield from self._cancel())
+        if self._closing:
+            return (yield from self._rather_pause())
+        return (yield from self._wait(abreast.waits()))
 
-    def _has_time(self, timeout: float | None) -> bool:
-        """Tell whether this invocation may start a tool call that can take *timeout* seconds."""
-        world = self.holding.world
-        left = world.left()
-        enough = left > 0 and (timeout is None or timeout <= left or not self.gained)
-        return enough and not world.stopping()
+    def _followed(self) -> Requests[Abreast]:
+        """Return who goes on side by side, in step with the flow."""
+        strands = self.player.strands
+        assert strands is not None
+        if self._abreast is None:
+            self._abreast = Abreast(self._settling.settle, self._now)
+            self._refuse_left()
+            strands.fresh = list(strands.waiting.values())
+        for position in strands.lately_dropped():
+            yield from self._abreast.forget(position)
+        self._abreast.admit(strands.fresh)
+        strands.fresh = []
+        return self._abreast
+
+    def _forget(self) -> Requests[None]:
+        """Let go of what went on side by side: the flow goes on alone, or is over."""
+        if self._abreast is not None:
+            abreast = yield from self._followed()
+            assert not abreast.flying
+            self._abreast = None
+
+    def _now(self) -> float:
+        return self.holding.world.now()
+
+    def _look_again(self, abreast: Abreast) -> None:
+        holding = self.holding
+        abreast.look_again([m.name for m in holding.run.inbox if m.id not in holding.known])
+        holding.look()
+
+    def _is_unseen(self) -> bool:
+        return any(message.id not in self.holding.known for message in self.holding.run.inbox)
+
+    def _refuse_left(self) -> None:
+        """Refuse to go on where something is open that the flow does not ask for."""
+        strands = self.player.strands
+        assert strands is not None
+        for position, found in self.holding.run.open.items():
+            if position not in strands.waiting and position not in strands.dropped:
+                self._settling.refuse(position, found, None)
+
+    def _record_flying(self) -> Requests[None]:
+        """Record what is in flight although the flow cannot go on: it would be done again."""
+        while self._abreast is not None:
+            came = yield from self._abreast.next(closing=True)
+            if came is None:
+                return
+            if isinstance(came.how, Settled):
+                yield from self._record(came.strand, came.how)
+
+    def _is_cancelled(self) -> bool:
+        run = self.holding.run
+        return bool(run.inbox) and first_message(self.holding, CANCEL) is not None
+
+    def _cancel(self) -> Requests[Paused | None]:
+        """Record the cancel at every step that the flow waits for."""
+        message = first_message(self.holding, CANCEL)
+        assert message is not None
+        self._settling.refuse_full()
+        now, settled = self.holding.world.now(), []
+        for position, strand in self.player.waiting.items():
+            found = self.holding.run.open.get(position)
+            started = now if found is None else found.started
+            ended = Settled(StepOutcome.CANCELLED, NULL, 1, (message.id,), started)
+            settled.append((strand, ended))
+        self._abreast = None
+        return (yield from self._record_all(settled))
+
+    def _why_closing(self) -> str:
+        return "shutdown" if self.holding.world.stopping() else "budget"
 
     def _rather_pause(self) -> Requests[Paused]:
         holding = self.holding
-        stopping, terms = holding.world.stopping(), holding.engine.terms
+        reason, terms = self._closing or self._why_closing(), holding.engine.terms
         # With something done the pause is no stall; without, it is counted, or a run whose replay
         # alone is longer than its budget would be tried for ever.
-        if self.gained or stopping:
-            yield from holding.commit(release)
+        if holding.gained or reason == "shutdown":
+            yield from holding.commit(lambda run: release(self._opened(run)))
         else:
-            yield from holding.commit(lambda run: give_up(run, terms))
-        return (yield from self._paused("shutdown" if stopping else "budget"))
+            yield from holding.commit(lambda run: give_up(self._opened(run), terms))
+        self._abreast = None
+        return (yield from self._paused(reason))
+
+    def _opened(self, run: Run) -> Run:
+        return evolve(run, open=self._open(run))
 
     # -- committing --------------------------------------------------------------------------
 
-    def _record(self, settled: Settled, started: float) -> Requests[Paused | None]:
-        holding, asked = self.holding, self.player.asked
-        value = holding.engine.payloads.wrap_part(
-            settled.data, holding.run, f"{asked.position}:value"
-        )
+    def _record(self, strand: Strand, settled: Settled) -> Requests[Paused | None]:
+        return (yield from self._record_all([(strand, settled)]))
+
+    def _record_all(self, settled: Sequence[tuple[Strand, Settled]]) -> Requests[Paused | None]:
+        """Record what steps came to, in one commit, and park with it where the policy says so."""
+        holding, op_id = self.holding, self.holding.world.token()
+        records: list[StepRecord] = []
+        for strand, ended in settled:
+            record = yield from self._made(strand, ended, op_id, len(records))
+            records.append(record)
+        done = [record.position for record in records]
+        consumed = tuple(dict.fromkeys(each for _, ended in settled for each in ended.consumed))
+        reason = "" if self._trouble else self._closing or self._pause_reason(records)
+        parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
+        terms, known, now = holding.engine.terms, holding.known, holding.world.now()
+        count = len(records)
+
+        def recorded(run: Run) -> Run:
+            gain = Gain(count, self._open(run, done), consumed)
+            return park(run, gain, NOW, known) if parks else keep(run, gain, now, terms)
+
+        yield from holding.commit(recorded, op_id, records)
+        self.player.ready.extend(records)
+        if holding.engine.observed:
+            for record in records:
+                yield Observe(StepRecorded(holding.run, record))
+        if not parks:
+            self._closing = reason
+            return None
+        self._abreast = None
+        return (yield from self._paused(reason, done[-1]))
+
+    def _made(
+        self, strand: Strand, settled: Settled, op_id: str, before: int
+    ) -> Requests[StepRecord]:
+        """Return the record of a step; *before* records go with it in front."""
+        run, asked, payloads = self.holding.run, strand.asked, self.holding.engine.payloads
+        assert asked is not None
+        value = payloads.wrap_part(settled.data, run, f"{asked.position}:value")
         if len(value.data) > INLINE_LIMIT:
             value = yield from self._cut(value)
-        run, op_id, now = holding.run, holding.world.token(), holding.world.now()
-        record = StepRecord(
+        return StepRecord(
             run.generation,
-            run.cursor,
+            run.cursor + before,
             asked.position,
             asked.kind,
             asked.tool,
             asked.fingerprint,
             settled.outcome,
             value,
-            self._shown_input(),
+            self._shown_input(asked),
             settled.attempts,
-            started,
-            now,
+            settled.started,
+            self.holding.world.now(),
             run.fence,
             op_id,
         )
-        gain = Gain(1, None, settled.consumed)
-        self.gained += 1
-        reason = self._pause_reason()
-        terms, known = holding.engine.terms, holding.known
 
-        def recorded(run: Run) -> Run:
-            return park(run, gain, NOW, known) if reason else keep(run, gain, now, terms)
+    def _open(self, run: Run, done: Collection[str] = ()) -> Mapping[str, Open]:
+        """Return what is open in *run* besides the steps at the positions *done*."""
+        waits = {} if self._abreast is None else self._abreast.waits()
+        if not run.open and not waits:
+            return {}
+        waiting = self.player.waiting
+        found = {key: each for key, each in run.open.items() if key in waiting}
+        found |= {key: wait.open for key, wait in waits.items()}
+        return {key: each for key, each in found.items() if key not in done}
 
-        yield from holding.commit(recorded, op_id, (record,))
-        self.player.ready.append(record)
-        if holding.engine.observed:
-            yield Observe(StepRecorded(holding.run, record))
-        return None if reason is None else (yield from self._paused(reason))
-
-    def _shown_input(self) -> Payload | None:
-        data = self.player.asked.input
+    def _shown_input(self, asked: Asked) -> Payload | None:
+        data = asked.input
         if data is None or len(data) > INLINE_LIMIT:
             return None
-        part = f"{self.player.asked.position}:input"
+        part = f"{asked.position}:input"
         return self.holding.engine.payloads.wrap_part(data, self.holding.run, part)
 
-    def _pause_reason(self) -> str | None:
-        policy, world, kind = self.holding.engine.policy, self.holding.world, self.player.asked.kind
-        if kind is StepKind.SAVE:
+    def _pause_reason(self, records: Sequence[StepRecord]) -> str:
+        policy, world = self.holding.engine.policy, self.holding.world
+        kinds = {record.kind for record in records}
+        if StepKind.SAVE in kinds:
             return "save"
-        if policy.every_step and kind is StepKind.TOOL:
+        if policy.every_step and StepKind.TOOL in kinds:
             return "step"
         if world.stopping():
             return "shutdown"
-        if self.gained >= policy.steps or world.left() <= 0:
+        if self.holding.gained + len(records) >= policy.steps or world.left() <= 0:
             return "budget"
-        return None
+        return ""
 
-    def _wait(self, waiting: Waiting) -> Requests[Paused]:
-        due = waiting.open.due
-        wake = None if due is None else At(due)
-        gain = Gain(open={self.player.asked.position: waiting.open}, consumed=waiting.consumed)
+    def _wait(self, waits: Mapping[str, Waiting]) -> Requests[Paused]:
+        """Park until the first of *waits* is over."""
+        dues = [wait.open.due for wait in waits.values() if wait.open.due is not None]
+        wake = At(min(dues)) if dues else None
+        consumed = tuple(dict.fromkeys(each for wait in waits.values() for each in wait.consumed))
+        gain = Gain(open={key: wait.open for key, wait in waits.items()}, consumed=consumed)
         known = self.holding.known
         yield from self.holding.commit(lambda run: park(run, gain, wake, known))
-        return (yield from self._paused(waiting.reason))
+        position, first = next(iter(waits.items()))
+        return (yield from self._paused(first.reason, position))
 
-    def _paused(self, reason: str) -> Requests[Paused]:
+    def _paused(self, reason: str, position: str = "") -> Requests[Paused]:
         run = self.holding.run
         wake = run.wake if isinstance(run.wake, At) else None
         if wake is not None:
             yield Send(run, max(0.0, wake.time - self.holding.world.now()))
-        return Paused(run.run_id, self.player.asked.position, wake, reason)
+        position = position or next(iter(self.player.waiting), "")
+        return Paused(run.run_id, position, wake, reason)
 
     def _continue(self, step: ContinueStep) -> Requests[Paused]:
         try:
@@ -259,8 +339,8 @@ class Turn:
 
     def _finish(self, over: Over) -> Requests[None]:
         holding = self.holding
-        for position, found in holding.run.open.items():
-            self._refuse(position, found, None)
+        yield from self._forget()
+        self._refuse_left()
         status, result, failure = yield from self._outcome(over)
         now, terms = holding.world.now(), holding.engine.terms
 

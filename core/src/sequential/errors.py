@@ -48,6 +48,7 @@ message names is an attribute. This module knows nothing else of the package.
     │   └── PluginBroken
     └── ConfigError
     RunCancelled                   a BaseException: ``except Exception`` must not swallow a cancel
+    └── BranchCancelled            raised in a branch that is needed no more
 """
 
 from __future__ import annotations
@@ -524,3 +525,10 @@ class RunCancelled(BaseException):
         self.run_id = run_id
         self.reason = reason
         super().__init__(f"run {run_id!r} was cancelled" + (f": {reason}" if reason else ""))
+
+
+class BranchCancelled(RunCancelled):
+    """This branch is needed no more: another one won the race, or failed the gather.
+
+    Raised at the step that the branch waits for, so that its handlers may run compensating steps.
+    """

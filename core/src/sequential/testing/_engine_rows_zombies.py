@@ -26,7 +26,8 @@ from ._engine_row import (
     once_each,
 )
 from ._engine_scene import LEASE_OVER, TERMS, Scene, Worker
-from ._stage import Invocation, Time
+from ._stage import Invocation
+from ._staged_time import Time
 
 Wanted = Callable[[Any], bool]
 

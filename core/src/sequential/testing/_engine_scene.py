@@ -21,7 +21,8 @@ from ..errors import RunStatusWrong, StorageError
 from ._clock import FakeClock
 from ._engine_flows import Places, ProcessLost, make_registry
 from ._faulty import FaultyStorage
-from ._stage import Execution, Invocation, Stage
+from ._stage import Invocation, Stage
+from ._staged_time import Execution
 from ._storage_samples import plain
 
 Actor = Literal["retry", "lease", "duplicate", "sweeper"]

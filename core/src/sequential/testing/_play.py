@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from .. import _codec
 from .._app import Sequential
+from .._flights import InTurn
 from .._flow import Flow
 from .._memory import MemoryStorage
 from .._model import OPEN_STATUSES, Run, StepKind, StepOutcome, StepRecord, evolve
@@ -166,6 +167,7 @@ class Stage:
             warm=0 if pause else 1,
             clock=clock,
         )
+        self.app.driver.flights = InTurn  # so that branches end in the same order each time
 
     def play(self) -> Played[Any]:
         """Start the run, or find it, and carry it to its end."""

@@ -9,8 +9,8 @@ requests is the caller's.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from .._calling import RegisteredTools
@@ -26,6 +26,9 @@ from .._protocol import NOW, Terms
 from .._registry import Registry
 from .._replay import Check
 from .._requests import (
+    Abandon,
+    Arrival,
+    Await,
     Commit,
     Engine,
     Fetch,
@@ -36,26 +39,14 @@ from .._requests import (
     Request,
     Requests,
     Send,
+    Start,
     Store,
     Wait,
 )
 from .._runner import Turn
 from .._storage import Storage
 from ._clock import FakeClock
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One execution of a tool, as the outside world saw it."""
-
-    run_id: str
-    generation: int
-    position: str
-    epoch: int
-    key: str
-    attempt: int
-    fence: int
-    tool: str
+from ._staged_time import Execution, Time
 
 
 class Stage:
@@ -144,27 +135,6 @@ class Stage:
         return process
 
 
-class Time:
-    """The storage's time as one process knows it: its last answer, and what passed since.
-
-    Attributes:
-        drift: Seconds that pass here for each that really passes.
-    """
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.drift = 1.0
-        self._clock = clock
-        self._told, self._at = clock.now(), clock.monotonic()
-
-    def now(self) -> float:
-        """Return the storage's time, in seconds since the epoch."""
-        return self._told + (self._clock.monotonic() - self._at) * self.drift
-
-    def is_now(self, now: float) -> None:
-        """Take *now*, just told by the storage, as the time."""
-        self._told, self._at = now, self._clock.monotonic()
-
-
 class Process:
     """One process: its warm frames, its idea of the time, its lease table.
 
@@ -174,6 +144,7 @@ class Process:
         stopping: Whether it was asked to end.
         seconds: Budget of each invocation.
         keeps: Whether paused flows stay in memory.
+        order: Says which of the positions in flight lands first.
     """
 
     def __init__(self, stage: Stage, storage: Storage) -> None:
@@ -187,6 +158,7 @@ class Process:
         self.stopping = False
         self.seconds = float("inf")
         self.keeps = True
+        self.order: Callable[[Sequence[str]], str] = lambda positions: positions[0]
 
     def invoke(self, run_id: str = "r") -> Invocation:
         """Return a new invocation of the run that has asked for nothing yet."""
@@ -239,7 +211,8 @@ class Invocation:
     """One invocation under way: at *request*, which is answered by the next `advance`.
 
     A `Perform` takes two advances: after the first the tool has run and its answer is on the way,
-    with the lease in the process's table.
+    with the lease in the process's table. What was started runs at once, and is on the way until it
+    is awaited: the *order* of the process says which comes first.
 
     Attributes:
         request: What is asked; None before the first request and after the end.
@@ -256,6 +229,7 @@ class Invocation:
         self.over = False
         self._requests = requests
         self._performing: tuple[Lease, Performed] | None = None
+        self._flying: dict[str, tuple[Lease, Performed]] = {}
 
     def advance(self) -> bool:
         """Answer the request and run to the next; return whether there is one."""
@@ -290,6 +264,7 @@ class Invocation:
         """Stop for good, as a killed process does: nothing more is asked."""
         if self._performing is not None:
             self.process.leases.remove(self._performing[0])
+        self._abandon_all()
         self.over = True
         self.request = None
         self._requests.close()
@@ -324,9 +299,11 @@ class Invocation:
         except BaseException as raised:  # noqa: BLE001  (kept for whoever looks)
             self.error = raised
             self.over, self.request = True, None
+            self._abandon_all()
 
     def _ended(self, invoked: Invoked) -> None:
         self.over, self.request = True, None
+        self._abandon_all()
         self.outcome = invoked.outcome
         if invoked.turn is None:
             return
@@ -342,6 +319,8 @@ class Invocation:
 
     def _commit(self, request: Commit) -> object:
         answer = self.process.storage.commit(request.run, request.expect, request.steps)
+        if isinstance(answer, Run):
+            self.process.leases.moved(answer)
         asked = request.run.wake
         if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
             self.process.time.is_now(answer.wake.time - asked.seconds)
@@ -371,6 +350,29 @@ class Invocation:
             self.process.stage.executions.pop()
         return lease, Performed(result, None, request.run)
 
+    def _start(self, request: Start) -> None:
+        position = request.call.context.position
+        self._flying[position] = self._perform(Perform(request.call, request.run))
+
+    def _await(self, request: Await) -> Arrival | None:
+        if not self._flying:
+            self.process.stage.clock.advance(request.seconds or 0.0)
+            return None
+        position = self.process.order(list(self._flying))
+        lease, done = self._flying.pop(position)
+        self.process.leases.remove(lease)
+        return Arrival(position, Performed(done.result, done.error, lease.run, lease.hold.lost))
+
+    def _abandon(self, request: Abandon) -> None:
+        if request.position in self._flying:
+            lease, _ = self._flying.pop(request.position)
+            lease.hold.lost = True
+            self.process.leases.remove(lease)
+
+    def _abandon_all(self) -> None:
+        for position in list(self._flying):
+            self._abandon(Abandon(position))
+
     def _record(self, call: ToolCall) -> None:
         context = call.context
         self.process.stage.executions.append(
@@ -393,5 +395,8 @@ class Invocation:
         Wait: lambda self, asked: self.process.stage.clock.advance(asked.seconds),
         Store: lambda self, asked: self.process.storage.put_value(asked.run_id, asked.data),
         Fetch: lambda self, asked: self.process.storage.get_value(asked.run_id, asked.digest),
+        Start: _start,
+        Await: _await,
+        Abandon: _abandon,
         Observe: lambda *_: None,
     }

@@ -1,0 +1,191 @@
+"""Several steps side by side: begun in turn, attempts in flight, whoever is first goes on.
+
+Each step's settling is a generator of requests; here several are advanced by turns, one at a time,
+so that everything but the attempts themselves happens one after the other. What a step comes to is
+handed to the runner. Knows no records and no flow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from ._attempts import Settled, Waiting
+from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
+from ._settling import OutOfTime
+from ._steps import ToolStep
+from ._strands import Strand
+
+AT_ONCE = 64
+"""Tool calls of one run that one invocation has under way at most: each takes a thread."""
+
+Ways = Settled | Waiting | OutOfTime
+
+
+class _Task(NamedTuple):
+    """The settling of the step that *strand* waits for at *position*."""
+
+    strand: Strand
+    position: str
+    requests: Requests[Ways]
+
+
+class Came(NamedTuple):
+    """What the step of *strand* came to."""
+
+    strand: Strand
+    how: Settled | OutOfTime
+
+
+class Abreast:
+    """The steps that a run waits for, side by side.
+
+    Args:
+        settle: Begins the settling of the step that a strand waits for.
+        now: Returns the storage's time.
+    """
+
+    def __init__(
+        self, settle: Callable[[Strand], Requests[Ways]], now: Callable[[], float]
+    ) -> None:
+        self._settle = settle
+        self._now = now
+        self._strands: dict[str, Strand] = {}
+        # Calls wait for one of `AT_ONCE` places; all else is looked at when it is asked for.
+        self._calls: deque[str] = deque()
+        self._others: deque[str] = deque()
+        self._flying: dict[str, _Task] = {}
+        self._resting: dict[str, _Task] = {}
+        self._waits: dict[str, Waiting] = {}
+        self._named: dict[str, list[str]] = {}
+        self._times: list[tuple[float, str]] = []  # a heap; also of what is over by now
+
+    @property
+    def flying(self) -> bool:
+        """Whether any attempt is under way."""
+        return bool(self._flying)
+
+    def admit(self, strands: Iterable[Strand]) -> None:
+        """Take in *strands*, which wait for steps."""
+        for strand in strands:
+            if strand.asked is not None:
+                self._strands[strand.asked.position] = strand
+                self._queue(strand.asked.position)
+
+    def forget(self, position: str) -> Requests[None]:
+        """Leave out the step at *position*: it is needed no more."""
+        self._strands.pop(position, None)
+        self._resting.pop(position, None)
+        self._waits.pop(position, None)
+        if self._flying.pop(position, None) is not None:
+            yield Abandon(position)
+
+    def look_again(self, names: Iterable[str]) -> None:
+        """Let the waits for messages of these names be looked at again: there are new ones."""
+        for name in names:
+            for position in self._named.pop(name, ()):
+                self._again(position)
+
+    def next(self, *, closing: bool) -> Requests[Came | None]:
+        """Go on until a step came to something; None when there is only waiting left.
+
+        When *closing*, nothing is begun any more, and None comes when nothing is in flight.
+        """
+        while True:
+            task = None if closing else self._startable()
+            if task is not None:
+                came = yield from self._run(task, None)
+            elif self._flying:
+                came = yield from self._arrived(None if closing else self._soonest())
+            elif closing or not self._resting:
+                return None
+            else:
+                yield Wait(self._soonest() or 0.0)
+                came = None
+            if came is not None:
+                return came
+
+    def waits(self) -> Mapping[str, Waiting]:
+        """Return what the run has to wait for, by position."""
+        return self._waits
+
+    # -- whose turn it is --------------------------------------------------------------------
+
+    def _startable(self) -> _Task | None:
+        """Return a settling that can go on without an answer."""
+        now = self._now()
+        while self._times and self._times[0][0] <= now:
+            _, position = heappop(self._times)
+            rested = self._resting.pop(position, None)
+            if rested is not None:
+                return rested
+            self._again(position)
+        busy = len(self._flying) + len(self._resting) >= AT_ONCE
+        return self._begun(self._others) or (None if busy else self._begun(self._calls))
+
+    def _again(self, position: str) -> None:
+        if self._waits.pop(position, None) is not None:
+            self._queue(position)
+
+    def _queue(self, position: str) -> None:
+        calls = isinstance(self._strands[position].step, ToolStep)
+        (self._calls if calls else self._others).append(position)
+
+    def _begun(self, queue: deque[str]) -> _Task | None:
+        while queue:
+            position = queue.popleft()
+            strand = self._strands.get(position)
+            if strand is not None:
+                return _Task(strand, position, self._settle(strand))
+        return None
+
+    def _soonest(self) -> float | None:
+        """Return the seconds to the first moment at which something can go on by itself."""
+        return max(0.0, self._times[0][0] - self._now()) if self._times else None
+
+    # -- carrying on -------------------------------------------------------------------------
+
+    def _arrived(self, seconds: float | None) -> Requests[Came | None]:
+        arrival: Arrival | None = yield Await(seconds)
+        task = None if arrival is None else self._flying.pop(arrival.position, None)
+        if arrival is None or task is None:
+            return None
+        return (yield from self._run(task, arrival.done))
+
+    def _run(self, task: _Task, answer: object) -> Requests[Came | None]:
+        """Advance *task* until it is over, or has an attempt in flight, or rests."""
+        error: BaseException | None = None
+        while True:
+            try:
+                if error is None:
+                    request = task.requests.send(answer)
+                else:
+                    thrown, error = error, None
+                    request = task.requests.throw(thrown)
+            except StopIteration as stop:
+                return self._came(task, stop.value)
+            if isinstance(request, Perform):
+                yield Start(request.call, request.run)
+                self._flying[task.position] = task
+                return None
+            if isinstance(request, Wait) and request.apart:
+                self._resting[task.position] = task
+                heappush(self._times, (self._now() + request.seconds, task.position))
+                return None
+            try:
+                answer = yield request
+            except BaseException as raised:  # noqa: BLE001  (the settling decides what it means)
+                error = raised
+
+    def _came(self, task: _Task, how: Ways) -> Came | None:
+        if not isinstance(how, Waiting):
+            self._strands.pop(task.position, None)
+            return Came(task.strand, how)
+        self._waits[task.position] = how
+        if how.open.name:
+            self._named.setdefault(how.open.name, []).append(task.position)
+        if how.open.due is not None:
+            heappush(self._times, (how.open.due, task.position))
+        return None

@@ -1,0 +1,140 @@
+"""One step, brought to its end or to where the run has to wait for it.
+
+A generator of requests like the runner that it belongs to; what it comes to is recorded, or parked
+with, by the runner. Several may be under way side by side, each for a strand of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from ._attempts import Attempts, Settled, Waiting, read_message
+from ._events import SignalDropped
+from ._holding import Holding
+from ._model import Open, StepKind, StepOutcome
+from ._player import Obstacle, Player
+from ._replay import Asked, describe_asked, diff, without_input
+from ._requests import Observe, Requests
+from ._steps import ContinueStep, SignalStep, SleepStep, Step, ToolStep
+from ._strands import Strand
+from .errors import FlowChanged
+
+NULL = b"null"
+
+
+class OutOfTime:
+    """This invocation should not begin the step: its budget is too short, or it is to stop."""
+
+
+OUT_OF_TIME = OutOfTime()
+
+
+class Settling:
+    """Settles the steps of one run."""
+
+    def __init__(self, holding: Holding, player: Player) -> None:
+        self._holding = holding
+        self._player = player
+
+    def settle(self, strand: Strand) -> Requests[Settled | Waiting | OutOfTime]:
+        """Carry the step that *strand* waits for on from what the record has open for it, or anew.
+
+        Raises:
+            Obstacle: Another step was begun here, or the history is full.
+            LeaseLost: Another invocation has the run.
+        """
+        holding, step, asked = self._holding, strand.step, strand.asked
+        assert asked is not None
+        found = self.check(strand)
+        self.refuse_full()
+        started = holding.world.now() if found is None else found.started
+        if isinstance(step, ToolStep):
+            attempts = Attempts(holding, step, asked)
+            if not self._has_time(attempts.options.timeout):
+                return OUT_OF_TIME
+            return (yield from attempts.settle(found, started))
+        if isinstance(step, SignalStep):
+            return (yield from self._signal(step, asked.position, found, started))
+        if isinstance(step, SleepStep):
+            return self._sleep(step, found, started)
+        return Settled(StepOutcome.VALUE, NULL, started=started)
+
+    def check(self, strand: Strand) -> Open | None:
+        """Return what is open where *strand* waits.
+
+        Raises:
+            Obstacle: It is another step than the one that is asked for.
+        """
+        asked = strand.asked
+        assert asked is not None
+        found = self._holding.run.open.get(asked.position)
+        if found is not None:
+            self._refuse_other(strand.step, asked, found)
+        return found
+
+    def refuse(self, position: str, found: Open, asked: Asked | None) -> NoReturn:
+        """Refuse to go on: *found* was begun at *position*, and the code asks for *asked*."""
+        was = found.name if found.kind is StepKind.SIGNAL else found.tool
+        begun = describe_asked(Asked("", found.kind, was)) + " (begun)"
+        if self._holding.engine.payloads.applied:
+            asked = without_input(asked)
+        run_id, now = self._holding.run.run_id, describe_asked(asked)
+        error = FlowChanged(run_id, position, begun, now)
+        raise Obstacle("changed", str(error), diff(position, begun, now))
+
+    def refuse_full(self) -> None:
+        """Refuse to go on with a history that may not grow.
+
+        Raises:
+            Obstacle: It has as many steps as it may have here.
+        """
+        most = self._holding.engine.max_steps
+        if self._holding.run.cursor >= most:
+            message = f"{most} steps are the most that a run may have here"
+            raise Obstacle("history-full", f"{message}; use continue_as_new, and fork this one")
+
+    def _refuse_other(self, step: Step[Any] | None, asked: Asked, found: Open) -> None:
+        """Refuse a step other than the one that was begun here and is not recorded yet."""
+        check = self._holding.engine.check
+        was = found.name if found.kind is StepKind.SIGNAL else found.tool
+        same = found.kind is asked.kind and (check == "off" or was == asked.tool)
+        if check == "inputs" and asked.kind is StepKind.TOOL and found.fingerprint:
+            payloads = self._holding.engine.payloads
+            digest = payloads.fingerprint(asked.input or b"", found.fingerprint)
+            same = same and found.fingerprint == digest
+        if not same or isinstance(step, ContinueStep):
+            self.refuse(asked.position, found, asked)
+
+    def _signal(
+        self, step: SignalStep[Any], position: str, found: Open | None, started: float
+    ) -> Requests[Settled | Waiting]:
+        taken: tuple[str, ...] = ()
+        for message in self._holding.run.inbox:
+            if message.name != step.name:
+                continue
+            taken = (*taken, message.id)
+            data = yield from read_message(self._holding, message)
+            if self._player.fits(step, data):
+                return Settled(StepOutcome.VALUE, data, consumed=taken, started=started)
+            yield Observe(SignalDropped(self._holding.run, position, step.name, message.id))
+        due = None if step.timeout is None else started + step.timeout
+        due = due if found is None else found.due
+        if due is not None and due <= self._holding.world.now():
+            return Settled(StepOutcome.TIMEOUT, NULL, consumed=taken, started=started)
+        opened = Open(StepKind.SIGNAL, name=step.name, due=due, started=started)
+        return Waiting(opened, "signal", taken)
+
+    def _sleep(self, step: SleepStep, found: Open | None, started: float) -> Settled | Waiting:
+        due = step.until if step.until is not None else started + (step.seconds or 0.0)
+        # The deadline that was stored first counts: an early wake must not prolong the sleep.
+        due = due if found is None or found.due is None else found.due
+        if due <= self._holding.world.now():
+            return Settled(StepOutcome.VALUE, NULL, started=started)
+        return Waiting(Open(StepKind.SLEEP, due=due, started=started), "sleep")
+
+    def _has_time(self, timeout: float | None) -> bool:
+        """Tell whether this invocation may start a tool call that can take *timeout* seconds."""
+        world = self._holding.world
+        left = world.left()
+        enough = left > 0 and (timeout is None or timeout <= left or not self._holding.gained)
+        return enough and not world.stopping()

@@ -1,0 +1,42 @@
+"""What a stage's processes and tools leave to see: the time as one process knows it, executions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ._clock import FakeClock
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution of a tool, as the outside world saw it."""
+
+    run_id: str
+    generation: int
+    position: str
+    epoch: int
+    key: str
+    attempt: int
+    fence: int
+    tool: str
+
+
+class Time:
+    """The storage's time as one process knows it: its last answer, and what passed since.
+
+    Attributes:
+        drift: Seconds that pass here for each that really passes.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.drift = 1.0
+        self._clock = clock
+        self._told, self._at = clock.now(), clock.monotonic()
+
+    def now(self) -> float:
+        """Return the storage's time, in seconds since the epoch."""
+        return self._told + (self._clock.monotonic() - self._at) * self.drift
+
+    def is_now(self, now: float) -> None:
+        """Take *now*, just told by the storage, as the time."""
+        self._told, self._at = now, self._clock.monotonic()
