@@ -66,7 +66,7 @@ def test_every_error_is_documented_and_is_one_of_ours() -> None:
     outside = {
         each.__name__ for each in ours if not issubclass(each, sequential.errors.SequentialError)
     }
-    assert outside == {"RunCancelled"}
+    assert outside == {"RunCancelled", "BranchCancelled"}
     assert not issubclass(sequential.RunCancelled, Exception)
 
 

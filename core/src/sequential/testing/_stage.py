@@ -211,8 +211,7 @@ class Invocation:
     """One invocation under way: at *request*, which is answered by the next `advance`.
 
     A `Perform` takes two advances: after the first the tool has run and its answer is on the way,
-    with the lease in the process's table. What was started runs at once, and is on the way until it
-    is awaited: the *order* of the process says which comes first.
+    with the lease in the process's table. What was started has run, and lands when it is awaited.
 
     Attributes:
         request: What is asked; None before the first request and after the end.
@@ -351,8 +350,7 @@ class Invocation:
         return lease, Performed(result, None, request.run)
 
     def _start(self, request: Start) -> None:
-        position = request.call.context.position
-        self._flying[position] = self._perform(Perform(request.call, request.run))
+        self._flying[request.call.context.position] = self._perform(Perform(*request))
 
     def _await(self, request: Await) -> Arrival | None:
         if not self._flying:
@@ -363,15 +361,15 @@ class Invocation:
         self.process.leases.remove(lease)
         return Arrival(position, Performed(done.result, done.error, lease.run, lease.hold.lost))
 
-    def _abandon(self, request: Abandon) -> None:
-        if request.position in self._flying:
-            lease, _ = self._flying.pop(request.position)
+    def _abandon(self, position: str) -> None:
+        lease = self._flying.pop(position, (None,))[0]
+        if lease is not None:
             lease.hold.lost = True
             self.process.leases.remove(lease)
 
     def _abandon_all(self) -> None:
         for position in list(self._flying):
-            self._abandon(Abandon(position))
+            self._abandon(position)
 
     def _record(self, call: ToolCall) -> None:
         context = call.context
@@ -397,6 +395,6 @@ class Invocation:
         Fetch: lambda self, asked: self.process.storage.get_value(asked.run_id, asked.digest),
         Start: _start,
         Await: _await,
-        Abandon: _abandon,
+        Abandon: lambda self, asked: self._abandon(asked.position),
         Observe: lambda *_: None,
     }
