@@ -10,9 +10,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sequential import Outcome, Sequential
+from sequential import Sequential
 from sequential.errors import ConfigError
-from sequential.outcomes import Cancelled, Completed, Failed, Purged
 
 from .answers import Delete
 from .queue import QueueFailed, Received
@@ -154,14 +153,9 @@ class _Batch:
         return {"batchItemFailures": [{"itemIdentifier": each.message_id} for each in again]}
 
     def _settled(self, received: Received, seconds: float) -> object:
-        return self._settling.settle(received, lambda run_id: self._execute(run_id, seconds))
-
-    def _execute(self, run_id: str, seconds: float) -> Outcome:
-        outcome = self._app.execute(run_id, seconds=seconds)
-        if isinstance(outcome, Completed | Failed | Cancelled | Purged):
-            # It may be due because its time to be purged has come.
-            self._app.tidy(run_id)
-        return outcome
+        return self._settling.settle(
+            received, lambda run_id: self._app.resume(run_id, seconds=seconds)
+        )
 
     def _give_back(self, records: Sequence[Received]) -> None:
         try:
