@@ -19,6 +19,12 @@ def _open_sqlite(url: str, clock: Clock) -> Storage:
     return open_sqlite(url, clock)
 
 
+def _open_projection(url: str, clock: Clock) -> Storage:
+    from ._projection import open_projection
+
+    return open_projection(url, clock)
+
+
 def _open_memory(url: str, clock: Clock) -> Storage:
     from ._memory import open_memory
 
@@ -27,8 +33,8 @@ def _open_memory(url: str, clock: Clock) -> Storage:
 
 @hookimpl
 def sequential_storages() -> Mapping[str, StorageFactory]:
-    """Open ``sqlite:`` and ``memory:``."""
-    return {"sqlite": _open_sqlite, "memory": _open_memory}
+    """Open ``sqlite:``, ``memory:`` and ``projection:``."""
+    return {"sqlite": _open_sqlite, "memory": _open_memory, "projection": _open_projection}
 
 
 @hookimpl

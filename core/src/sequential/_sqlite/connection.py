@@ -154,6 +154,8 @@ class Connections:
                 self._prepare(connection)
                 self._prepared = True
             connection.execute(f"PRAGMA synchronous = {self._settings.synchronous.upper()}")
+            if self._settings.read_only:
+                connection.execute("PRAGMA query_only = ON")
         except BaseException:
             connection.close()
             raise

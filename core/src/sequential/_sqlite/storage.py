@@ -40,7 +40,7 @@ from .._storage_rules import (
 from ..errors import RecordCorrupt, ValueCorrupt
 from . import queries as sql
 from .connection import Connections
-from .schema import MIGRATIONS, prepare
+from .schema import MIGRATIONS, RUNS, Kind, prepare
 from .url import SqliteSettings, read_sqlite_url
 
 _log = logging.getLogger("sequential")
@@ -58,16 +58,17 @@ class SqliteStorage:
     Args:
         settings: Where, and how.
         clock: The host's.
+        kind: What the file is for.
 
     Raises:
         StorageError: The file cannot be opened or is not ours.
     """
 
-    def __init__(self, settings: SqliteSettings, clock: Clock) -> None:
+    def __init__(self, settings: SqliteSettings, clock: Clock, kind: Kind = RUNS) -> None:
         self._time = StorageTime(clock)
         self._read = 0.0  # when the written time was last looked at
         self._told = 0.0  # when it was last written by this object
-        self._connections = Connections(settings, lambda found: prepare(found, settings))
+        self._connections = Connections(settings, lambda found: prepare(found, settings, kind=kind))
         with self._connections.reading() as connection:
             self._deployment, _ = connection.execute(sql.READ_META).fetchone()
 
