@@ -130,7 +130,8 @@ class Opened:
     def _open(self, storage: str | Storage, values: str | ValuePlace) -> Storage:
         plugins, clock = self.plugins, self.clock
         runs = plugins.open_storage(storage, clock) if isinstance(storage, str) else storage
-        if not values:
+        # Named as another place, the runs' own storage would keep values under other names.
+        if not values or values == storage:
             return runs
         try:
             return self._with_values(runs, values)
