@@ -22,7 +22,7 @@ from sequential._records import pack_state
 from sequential._sqlite import SqliteStorage, open_sqlite
 from sequential._sqlite.driver_errors import translate, translate_commit
 from sequential._sqlite.probe import file_system, probe
-from sequential._sqlite.queries import due_query
+from sequential._sqlite.queries import due_query, find_query
 from sequential._sqlite.schema import MIGRATIONS, prepare, read_migration
 from sequential._sqlite.url import SqliteSettings, read_sqlite_url
 from sequential._storage import Query
@@ -695,6 +695,18 @@ def test_what_is_due_is_found_by_its_index(path: Path, storage: SqliteStorage) -
             plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
             assert "runs_due" in str(plan)
             assert "SCAN" not in str(plan)
+
+
+@pytest.mark.parametrize("begin", [None, (2.0, "r")], ids=["first", "next"])
+def test_what_wakes_is_found_by_its_index(
+    path: Path, storage: SqliteStorage, begin: tuple[float, str] | None
+) -> None:
+    query = Query("f", [Status.PAUSED], {}, 1.0, before=9.0, wakes_before=5.0)
+    statement, values = find_query(query, begin, 51)
+    with raw(path) as connection:
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall())
+    assert "SEARCH runs USING INDEX runs_due" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_a_sweep_that_finds_nothing_writes_nothing(storage: SqliteStorage) -> None:

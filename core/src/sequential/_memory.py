@@ -25,8 +25,7 @@ from ._storage_rules import (
     check_limit,
     is_same,
     matches,
-    page_token,
-    read_page_token,
+    page_of,
     refuse_repeat,
     resolve_wake,
     tombstone,
@@ -135,16 +134,9 @@ class MemoryStorage:
 
     def find(self, query: Query) -> Page:
         """Return one page of the runs that match *query*, newest first, without their steps."""
-        limit = check_limit(query.limit)
-        begin = None if query.after is None else read_page_token(query.after)
         with self._lock:
             matching = [run for run in self._runs.values() if matches(run, query)]
-        ordered = sorted(matching, key=_newest_first)
-        if begin is not None:
-            created, run_id = begin
-            ordered = [run for run in ordered if _newest_first(run) > (-created, run_id)]
-        runs = tuple(ordered[:limit])
-        return Page(runs, page_token(runs[-1]) if len(ordered) > limit else None)
+        return page_of(matching, query)
 
     def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
         """Return how many runs match *query*, by flow and status."""
@@ -221,7 +213,3 @@ def open_memory(url: str, clock: Clock) -> MemoryStorage:
     if url not in {"memory:", "memory://"}:
         raise ConfigError("storage", url, "memory:// takes no path and no options")
     return MemoryStorage(clock)
-
-
-def _newest_first(run: Run) -> tuple[float, str]:
-    return -run.created, run.run_id

@@ -96,11 +96,16 @@ def find_query(
 ) -> tuple[str, tuple[object, ...]]:
     """Return the statement for *query* from *begin* on, and its values."""
     clauses, values = _wanted(query)
-    if begin is not None:
-        clauses.append("(created < ? OR (created = ? AND run_id > ?))")
-        values.extend((begin[0], begin[0], begin[1]))
+    order = "created DESC" if query.wakes_before is None else "wake"
+    if begin is not None and query.wakes_before is None:
+        # The first is where the walk begins: of an OR the planner makes no beginning.
+        clauses.append("created <= ? AND (created < ? OR run_id > ?)")
+        values.extend((begin[0], *begin))
+    elif begin is not None:
+        clauses.append("(wake, run_id) > (?, ?)")
+        values.extend(begin)
     where = _where(clauses)
-    statement = f"SELECT {_RUN} FROM runs{where} ORDER BY created DESC, run_id LIMIT ?"  # noqa: S608
+    statement = f"SELECT {_RUN} FROM runs{where} ORDER BY {order}, run_id LIMIT ?"  # noqa: S608
     return statement, (*values, limit)
 
 
@@ -116,10 +121,14 @@ def _wanted(query: Query) -> tuple[list[str], list[object]]:
     """Return the clauses that any page of *query* has, and their values."""
     clauses: list[str] = []
     values: list[object] = []
+    # What wakes is walked in the order of wakes: the plus keeps SQLite from another index, by which
+    # it would look at every run of a flow, ended ones too.
+    plus = "" if query.wakes_before is None else "+"
     for clause, value in (
-        ("flow = ?", query.flow),
-        ("created >= ?", query.since),
-        ("created < ?", query.before),
+        ("wake < ?", query.wakes_before),
+        (f"{plus}flow = ?", query.flow),
+        (f"{plus}created >= ?", query.since),
+        (f"{plus}created < ?", query.before),
         ("parent = ?", query.parent),
         ("run_id >= ?", query.search or None),
         ("run_id < ?", end_of_prefix(query.search or "")),
