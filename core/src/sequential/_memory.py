@@ -16,6 +16,8 @@ from itertools import islice
 
 from ._clock import SYSTEM_CLOCK, Clock
 from ._model import At, Run, Status, StepRecord, evolve
+from ._rollups import KEPT, Part, first_hour, fold, part_of
+from ._span_store import Rolled
 from ._storage import STALE, Loaded, Page, Probe, Query, Stale
 from ._storage_probe import try_contract
 from ._storage_rules import (
@@ -50,6 +52,7 @@ class MemoryStorage:
         self._steps: dict[tuple[str, int], _Steps] = {}
         self._values: dict[tuple[str, str], bytes] = {}
         self._nudged: dict[str, float] = {}
+        self._rolled = Rolled((), 0.0)
 
     @property
     def deployment(self) -> str:
@@ -191,6 +194,29 @@ class MemoryStorage:
         """Delete all values of the run."""
         with self._lock:
             self._forget_values(run_id)
+
+    def roll_up(self) -> float:
+        """Fold what was recorded into rollups."""
+        with self._lock:
+            now = self._time.now()
+            first = first_hour(self._rolled.until, now)
+            made = fold(part for part in self._parts() if part.hour >= first)
+            kept = [row for row in self._rolled.rows if now - KEPT <= row.hour < first]
+            self._rolled = Rolled((*kept, *made), now)
+            return now
+
+    def _parts(self) -> Iterator[Part]:
+        for (run_id, generation), steps in self._steps.items():
+            before = self._steps.get((run_id, generation - 1), {})
+            for position, step in steps.items():
+                part = part_of(step, before.get(position))
+                if part is not None:
+                    yield part
+
+    def rollups(self, since: float, until: float) -> Rolled:
+        """Return the rollups of the hours that begin from *since* on, and before *until*."""
+        rolled = self._rolled
+        return rolled._replace(rows=[row for row in rolled.rows if since <= row.hour < until])
 
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds, and say what it cannot do."""

@@ -104,6 +104,7 @@ def find_query(
     query: Query, begin: tuple[float, str] | None, limit: int
 ) -> tuple[str, tuple[object, ...]]:
     """Return the statement for *query* from *begin* on, and its values."""
+    after: tuple[str, Sequence[object]] | None
     if query.wakes_before is not None:
         order = "wake, run_id"
         after = begin and ("(wake, run_id) > (?, ?)", begin)

@@ -24,6 +24,7 @@ from .._records import (
     unpack_step,
     unpack_tags,
 )
+from .._span_store import Rolled
 from .._storage import STALE, Loaded, Page, Probe, Query, Stale
 from .._storage_rules import (
     MAX_PAGE,
@@ -39,6 +40,7 @@ from .._storage_rules import (
 )
 from ..errors import RecordCorrupt, ValueCorrupt
 from . import queries as sql
+from . import rolling
 from .connection import Connections
 from .schema import MIGRATIONS, prepare
 from .url import SqliteSettings, read_sqlite_url
@@ -201,6 +203,14 @@ class SqliteStorage:
             else:
                 connection.execute(sql.BURY_RUN, _buried(rest))
         return True
+
+    def roll_up(self) -> float:
+        """Fold what was recorded since the last pass into rollups, if it is time for one."""
+        return rolling.roll_up(self._connections, self._time.now())
+
+    def rollups(self, since: float, until: float) -> Rolled:
+        """Return the rollups of the hours that begin from *since* on, and before *until*."""
+        return rolling.rollups(self._connections, since, until)
 
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds here, and say what it cannot do."""
