@@ -1,6 +1,12 @@
 """What a plugin that keeps spans is written against: the contract, its rows, and rollups."""
 
-from ._span_ids import attempt_span_id, step_span_id, trace_id_of
+from ._span_ids import (
+    attempt_span_id,
+    invocation_span_id,
+    run_span_id,
+    step_span_id,
+    trace_id_of,
+)
 from ._span_store import (
     BUCKETS,
     HOUR,
@@ -14,7 +20,6 @@ from ._span_store import (
     bucket_seconds,
     percentile,
 )
-from ._spans import run_span_id
 
 __all__ = [
     "BUCKETS",
@@ -28,6 +33,7 @@ __all__ = [
     "attempt_span_id",
     "bucket_of",
     "bucket_seconds",
+    "invocation_span_id",
     "percentile",
     "run_span_id",
     "step_span_id",
