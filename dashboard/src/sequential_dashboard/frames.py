@@ -17,6 +17,7 @@ from .attention import Finding
 from .comparing import Row
 from .failures import Group
 from .timeline.spans import Span
+from .tools import Tool
 from .values import Values
 from .words import ago, cut, lasting, moment, state_of, waits_for
 
@@ -89,6 +90,26 @@ def group_frame(groups: Sequence[Group], now: float, values: Values) -> pd.DataF
     ]  # fmt: skip
     columns = ["Runs", "Flow", "Error", "Step", "The last message", "First", "Last"]
     return pd.DataFrame(cells, columns=columns)
+
+
+TOOL_COLUMNS = (
+    "Tool", "Calls", "Failed", "Attempts per call", "p50", "p95", "p99", "Slowest",
+)  # fmt: skip
+
+
+def tool_cells(tool: Tool) -> list[Any]:
+    """Return the cells of one tool under `TOOL_COLUMNS`."""
+    times = [tool.percentile(share) for share in (0.5, 0.95, 0.99)]
+    return [
+        tool.name, tool.calls, f"{tool.error_rate:.1%}", round(tool.attempts_per_call, 2),
+        *map(_took, times), lasting(tool.longest),
+    ]  # fmt: skip
+
+
+def tool_frame(tools: Sequence[Tool]) -> pd.DataFrame:
+    """Return what is known of tools, each with the address of the runs that failed in it."""
+    cells = [[f"failures?tool={quote(each.name, safe='')}", *tool_cells(each)] for each in tools]
+    return pd.DataFrame(cells, columns=["Open", *TOOL_COLUMNS])
 
 
 def compare_frame(rows: Sequence[Row]) -> pd.DataFrame:

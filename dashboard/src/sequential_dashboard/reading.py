@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sequential import Sequential
 from sequential.errors import RunMissing
+from sequential.spans import HOUR, Rolled
 from sequential.storage import Loaded, Page, Query, Run, Status
 
 from .words import STORED, state_of
@@ -21,6 +22,9 @@ PAGE = 50
 
 LOOKED_THROUGH = 500
 """Runs that are looked at for one page at most, when few of them have the wanted state."""
+
+LAST_STEPS = 20
+"""Steps that are read of a run to find the one that failed it."""
 
 Counts = Mapping[tuple[str, Status], int]
 
@@ -119,6 +123,13 @@ class Reader:
         self.app.driver.time.is_now(loaded.now)
         return loaded
 
+    def tool_at(self, run_id: str, position: str) -> str:
+        """Return what was called at *position*, if it is one of the last steps; else nothing."""
+        run = self.app.get(run_id)
+        loaded = self.app.storage.load(run_id, max(0, run.cursor - LAST_STEPS))
+        steps = () if loaded is None else loaded.steps
+        return next((step.tool for step in steps if step.position == position), "")
+
     def children(self, run_id: str, limit: int = PAGE) -> Sequence[Run]:
         """Return the runs that the run started as its children, newest first."""
         return self.app.storage.find(Query(parent=run_id, limit=limit)).runs
@@ -126,6 +137,16 @@ class Reader:
     def counts(self, since: float | None = None) -> Counts:
         """Return how many runs there are by flow and status, of those created since."""
         return self.app.count(since=_time(since))
+
+    def rollups(self, seconds: float) -> Rolled | None:
+        """Return the statistics of tools of the last *seconds*, from the beginning of an hour on.
+
+        None where the storage makes none.
+        """
+        read = getattr(self.app.storage, "rollups", None)
+        now = self.now()
+        rolled: Rolled | None = read and read((now - seconds) // HOUR * HOUR, now)
+        return rolled
 
 
 def _time(seconds: float | None) -> datetime | None:
