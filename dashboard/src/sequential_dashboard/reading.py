@@ -12,16 +12,19 @@ from typing import NamedTuple
 
 from sequential import Sequential
 from sequential.errors import RunMissing
-from sequential.spans import HOUR, Rolled
+from sequential.spans import HOUR, LogRow, Rolled, SpanRow, SpanStore
 from sequential.storage import Loaded, Page, Query, Run, Status
 
-from .words import STORED, state_of
+from .words import STORED, state_of, trace_of
 
 PAGE = 50
 """Runs of one page."""
 
 LOOKED_THROUGH = 500
 """Runs that are looked at for one page at most, when few of them have the wanted state."""
+
+MOST_SPANS = 5_000
+"""Spans of one trace that are read at most, beside the records."""
 
 LAST_STEPS = 20
 """Steps that are read of a run to find the one that failed it."""
@@ -65,10 +68,16 @@ class RunPage(NamedTuple):
 
 
 class Reader:
-    """Answers what pages ask, from one application that cannot write."""
+    """Answers what pages ask.
 
-    def __init__(self, app: Sequential) -> None:
+    Args:
+        app: An application that cannot write.
+        spans: What is known of runs beyond their records; None for nothing.
+    """
+
+    def __init__(self, app: Sequential, spans: SpanStore | None = None) -> None:
         self.app = app
+        self.spans = spans
 
     def now(self) -> float:
         """Return the storage's time, as far as it is known here."""
@@ -122,6 +131,14 @@ class Reader:
             raise RunMissing(run_id)
         self.app.driver.time.is_now(loaded.now)
         return loaded
+
+    def spans_of(self, run: Run) -> Sequence[SpanRow]:
+        """Return what the span store has of the run's trace; nothing without a store."""
+        return () if self.spans is None else self.spans.spans_of(trace_of(run), MOST_SPANS)
+
+    def logs_of(self, run: Run, position: str) -> Sequence[LogRow]:
+        """Return the last lines that the step at *position* logged; nothing without a store."""
+        return () if self.spans is None else self.spans.logs_of(trace_of(run), position)
 
     def tool_at(self, run_id: str, position: str) -> str:
         """Return what was called at *position*, if it is one of the last steps; else nothing."""

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
+from sequential.errors import StorageError
 from sequential.storage import Loaded, StepRecord
 
 from ..access import Right, Viewer
 from ..board import Board
 from ..exports import csv_text, replay_test, run_json
 from ..frames import STEP_COLUMNS, step_frame
+from ..otlp import otlp_json
 from ..timeline.spans import Span
 from ..values import LOADED_AT_ONCE, Value, Values
 from ..words import ago, lasting, many, moment
@@ -124,6 +126,11 @@ def _exports(
             "Run as JSON", lambda: run_json(loaded, values), f"{run_id}.json", "application/json",
             on_click="ignore", key="run_json",
         )  # fmt: skip
+        st.download_button(
+            "Trace as OTLP", lambda: _otlp(board, loaded, values), f"{run_id}-otlp.json",
+            "application/json", on_click="ignore", key="run_otlp",
+            help="For Jaeger, Tempo and others, with the ids of live telemetry; no values",
+        )  # fmt: skip
         # A history holds every value as it is.
         if viewer.may(Right.PAYLOADS):
             st.download_button(
@@ -136,6 +143,14 @@ def _exports(
 def _steps_csv(loaded: Loaded, spans: Sequence[Span], values: Values) -> str:
     frame = step_frame(spans, loaded.now, values)
     return csv_text(STEP_COLUMNS, frame.values.tolist())
+
+
+def _otlp(board: Board, loaded: Loaded, values: Values) -> str:
+    try:
+        rows = board.reader.spans_of(loaded.run)
+    except StorageError:
+        rows = ()  # the records tell the run without them
+    return otlp_json(loaded, rows, values.text)
 
 
 def _replay(board: Board, loaded: Loaded) -> bytes:
