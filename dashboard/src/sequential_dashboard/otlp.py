@@ -16,6 +16,7 @@ from typing import Any
 from sequential.spans import SpanRow, Told, run_span_id, step_span_id, told_run, told_step
 from sequential.storage import Loaded, Run
 
+from .timeline.enriching import only_attempts
 from .words import trace_of
 
 _KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
@@ -45,11 +46,13 @@ def otlp_json(
     trace = trace_of(loaded.run)
     spans = [_span(trace, told) for told in told_of(loaded)]
     spans[0]["links"] = _links(_callers(loaded.run))
-    told = {span["spanId"] for span in spans}
+    told, stand_ins = {span["spanId"] for span in spans}, only_attempts(loaded, rows)
     services: dict[str, list[dict[str, Any]]] = {SERVICE: spans}
     for row in rows:
         if row.span not in told:
-            services.setdefault(row.service or SERVICE, []).append(_row(row, shown))
+            services.setdefault(row.service or SERVICE, []).append(
+                _row(row._replace(parent=stand_ins.get(row.parent, row.parent)), shown)
+            )
     found = [
         {
             "resource": {"attributes": _attributes({"service.name": service})},
