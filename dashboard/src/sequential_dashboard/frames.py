@@ -58,13 +58,21 @@ def step_frame(spans: Sequence[Span], now: float, values: Values) -> pd.DataFram
     begin = spans[0].start
     for span in spans:
         depth.append(0 if span.parent < 0 else depth[span.parent] + 1)
-        end = now if span.end is None else span.end
-        took = lasting(max(0.0, end - span.start)) + ("" if span.end is not None else " so far")
+        took = lasting(_lasted(span, now)) + ("" if span.end is not None else " so far")
         cells.append([
             span.key, "\u2003" * depth[-1] + span.name, span.status,
             f"+{lasting(span.start - begin)}", took, span.tries, values.text(span.note),
         ])  # fmt: skip
     return pd.DataFrame(cells, columns=list(STEP_COLUMNS))
+
+
+def attempt_frame(parts: Sequence[Span], now: float) -> pd.DataFrame:
+    """Return the attempts of one step, and the waits between them."""
+    cells = [
+        [each.name, moment(each.start), lasting(_lasted(each, now)), each.status, each.note]
+        for each in parts
+    ]
+    return pd.DataFrame(cells, columns=["What", "Began", "Took", "State", "Error"])
 
 
 def finding_frame(found: Sequence[Finding], now: float, values: Values) -> pd.DataFrame:
@@ -131,6 +139,10 @@ def ledger_frame(shares: Mapping[str, float], words: Mapping[str, str]) -> pd.Da
         for kind, seconds in shares.items()
     ]
     return pd.DataFrame(cells, columns=["kind", "what", "seconds", "time", "share"])
+
+
+def _lasted(span: Span, now: float) -> float:
+    return max(0.0, (now if span.end is None else span.end) - span.start)
 
 
 def _took(seconds: float | None) -> str:

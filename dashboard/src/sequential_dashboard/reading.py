@@ -136,8 +136,11 @@ class Reader:
         """Return what the span store has of the run's trace; nothing without a store."""
         return () if self.spans is None else self.spans.spans_of(trace_of(run), MOST_SPANS)
 
-    def logs_of(self, run: Run, position: str) -> Sequence[LogRow]:
-        """Return the last lines that the step at *position* logged; nothing without a store."""
+    def logs_of(self, run: Run, position: str | None) -> Sequence[LogRow]:
+        """Return the last lines that the step at *position* logged, or for None the whole run.
+
+        Nothing without a store.
+        """
         return () if self.spans is None else self.spans.logs_of(trace_of(run), position)
 
     def tool_at(self, run_id: str, position: str) -> str:
