@@ -1,4 +1,4 @@
-"""What a plugin that keeps spans is written against: the contract, its rows, and rollups."""
+"""What keeps or shows spans is written against: a store's contract, rollups, what spans say."""
 
 from ._span_ids import (
     attempt_span_id,
@@ -20,6 +20,7 @@ from ._span_store import (
     bucket_seconds,
     percentile,
 )
+from ._spans import Told, told_run, told_step
 
 __all__ = [
     "BUCKETS",
@@ -30,6 +31,7 @@ __all__ = [
     "Rollup",
     "SpanRow",
     "SpanStore",
+    "Told",
     "attempt_span_id",
     "bucket_of",
     "bucket_seconds",
@@ -37,5 +39,7 @@ __all__ = [
     "percentile",
     "run_span_id",
     "step_span_id",
+    "told_run",
+    "told_step",
     "trace_id_of",
 ]
