@@ -195,7 +195,7 @@ class Player:
         try:
             value, error = self._reply(run, record, data)
         except ValuesError as unfit:
-            raise Obstacle("result", str(unfit)) from unfit
+            raise Obstacle("result", f"step {record.position}: {unfit}") from unfit
         if error is not None:
             self._thrown.append((error, record.position))
         assert self.frame is not None
