@@ -4,7 +4,8 @@
 
 Makes the database in a folder of its own, which it removes, opens each page as a browser does, and
 prints what the page asked of the storage, in the best and the median of some visits after one that
-warms up, and the rows of the largest table that it held. Times are of this machine, whatever else it does.
+warms up, and the rows of the largest table that it held. Times are of this machine, whatever else
+it does.
 """
 
 from __future__ import annotations
