@@ -93,7 +93,7 @@ class Served:
     [
         (("--storage", "sqlite:///x.db"), {"can_act": False, "runs": 0, "demo": False}),
         (("--storage", "sqlite:///x.db", "--actions"), {"can_act": True, "runs": 0, "demo": False}),
-        (("--demo",), {"can_act": True, "runs": 244, "demo": True}),
+        (("--demo",), {"can_act": True, "runs": 261, "demo": True}),
     ],
 )
 def test_it_serves_the_runs_that_it_was_told_of(

@@ -16,7 +16,7 @@ from itertools import islice
 
 from ._clock import SYSTEM_CLOCK, Clock
 from ._model import At, Run, Status, StepRecord, evolve
-from ._rollups import KEPT, Part, first_hour, fold, part_of
+from ._rollups import ROLLUPS_KEPT, Part, first_hour, fold, part_of
 from ._span_store import Rolled
 from ._storage import STALE, Loaded, Page, Probe, Query, Stale
 from ._storage_probe import try_contract
@@ -201,7 +201,7 @@ class MemoryStorage:
             now = self._time.now()
             first = first_hour(self._rolled.until, now)
             made = fold(part for part in self._parts() if part.hour >= first)
-            kept = [row for row in self._rolled.rows if now - KEPT <= row.hour < first]
+            kept = [row for row in self._rolled.rows if now - ROLLUPS_KEPT <= row.hour < first]
             self._rolled = Rolled((*kept, *made), now)
             return now
 

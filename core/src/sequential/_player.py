@@ -196,7 +196,7 @@ class Player:
         try:
             value, error = self._reply(run, record, data)
         except ValuesError as unfit:
-            raise Obstacle("result", str(unfit)) from unfit
+            raise Obstacle("result", f"step {record.position}: {unfit}") from unfit
         if error is not None:
             self._thrown.append((error, record.position))
         assert self.frame is not None
@@ -247,17 +247,23 @@ class Player:
         except ValuesError as error:
             raise Obstacle("corrupt", str(error)) from error
 
-    def fits(self, data: bytes) -> bool:
-        """Tell whether *data* can be read as the signal that the flow waits for.
+    def refusal(self, data: bytes) -> ValuesError | None:
+        """Return why *data* cannot be read as the signal that the flow waits for; None if it can.
 
         What a client sent in another form is dropped: it must not block the run for ever.
         """
         assert isinstance(self.step, SignalStep)
         try:
             self._signalled(self.step, StepOutcome.VALUE, data)
-        except ValuesError:
-            return False
-        return True
+        except ValuesError as error:
+            return error
+        return None
+
+    def expected(self) -> str:
+        """Return the JSON schema of the signal that the flow waits for; empty if none is told."""
+        assert isinstance(self.step, SignalStep)
+        step = self.step
+        return _typed.shape_of(step.annotation, where=f"signal {step.name!r}").schema()
 
     def discard(self) -> None:
         """Unwind the flow, if it was called."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ._model import StepKind, StepRecord
 from ._span_store import HOUR, Rollup, bucket_of, bucket_seconds
 
-KEPT = 400 * 86_400.0
+ROLLUPS_KEPT = 400 * 86_400.0
 """Seconds for which rollups are kept."""
 
 _LATE = 300.0

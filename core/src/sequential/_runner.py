@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from . import _codec
 from ._attempts import Attempts, Settled, Waiting, first_message, read_message
 from ._events import RunEnded, SignalDropped, StepRecorded
-from ._failure import error_value
+from ._failure import brief, error_value
 from ._holding import Holding
 from ._model import At, ErrorValue, Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord
 from ._outcomes import Paused
@@ -129,20 +129,28 @@ class Turn:
         self, step: SignalStep[Any], found: Open | None, started: float
     ) -> Requests[Settled | Waiting]:
         taken: tuple[str, ...] = ()
+        refused = "" if found is None else found.error
         for message in self.holding.run.inbox:
             if message.name != step.name:
                 continue
             taken = (*taken, message.id)
             data = yield from read_message(self.holding, message)
-            if self.player.fits(data):
+            refusal = self.player.refusal(data)
+            if refusal is None:
                 return Settled(StepOutcome.VALUE, data, consumed=taken)
+            # Kept with the wait: whoever looks after the run must see why it still waits.
+            sealed = self.holding.engine.payloads.sealing
+            refused = brief(error_value(refusal), sealed=sealed)
             position = self.player.asked.position
             yield Observe(SignalDropped(self.holding.run, position, step.name, message.id))
         due = None if step.timeout is None else started + step.timeout
         due = due if found is None else found.due
         if due is not None and due <= self.holding.world.now():
             return Settled(StepOutcome.TIMEOUT, _NULL, consumed=taken)
-        opened = Open(StepKind.SIGNAL, name=step.name, due=due, started=started)
+        schema = self.player.expected() if found is None else found.schema
+        opened = Open(
+            StepKind.SIGNAL, name=step.name, due=due, schema=schema, error=refused, started=started
+        )
         return Waiting(opened, "signal", taken)
 
     def _sleep(self, step: SleepStep, found: Open | None, started: float) -> Settled | Waiting:

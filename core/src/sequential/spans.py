@@ -1,5 +1,16 @@
 """What keeps or shows spans is written against: a store's contract, rollups, what spans say."""
 
+from ._rollups import (
+    ROLLUPS_KEPT,
+    Part,
+    bucket_edges,
+    first_hour,
+    fold,
+    looked_until,
+    pack_rollup,
+    pause_after,
+    unpack_rollup,
+)
 from ._span_ids import (
     attempt_span_id,
     invocation_span_id,
@@ -7,6 +18,7 @@ from ._span_ids import (
     step_span_id,
     trace_id_of,
 )
+from ._span_rows import pack_log, pack_span, unpack_logs, unpack_spans
 from ._span_store import (
     BUCKETS,
     HOUR,
@@ -25,7 +37,9 @@ from ._spans import Told, told_run, told_step
 __all__ = [
     "BUCKETS",
     "HOUR",
+    "ROLLUPS_KEPT",
     "LogRow",
+    "Part",
     "RollsUp",
     "Rolled",
     "Rollup",
@@ -33,13 +47,24 @@ __all__ = [
     "SpanStore",
     "Told",
     "attempt_span_id",
+    "bucket_edges",
     "bucket_of",
     "bucket_seconds",
+    "first_hour",
+    "fold",
     "invocation_span_id",
+    "looked_until",
+    "pack_log",
+    "pack_rollup",
+    "pack_span",
+    "pause_after",
     "percentile",
     "run_span_id",
     "step_span_id",
     "told_run",
     "told_step",
     "trace_id_of",
+    "unpack_logs",
+    "unpack_rollup",
+    "unpack_spans",
 ]

@@ -90,6 +90,26 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
     return sorted(groups, key=lambda each: (-each.size, -each.last))
 
 
+def help_for(run: Run) -> str:
+    """Return what would help *run*, which failed, in a sentence."""
+    position = "" if run.error is None else run.error.position
+    return help_at(position)
+
+
+def help_at(position: str) -> str:
+    """Return what would help runs that failed by the step at *position*; empty for the flow."""
+    if position:
+        return (
+            f"mend the cause of what step {position} says, then retry from the failed step;"
+            " what was recorded before it is kept."
+        )
+    return (
+        "the flow raised this itself, and would again over the same results. If one of them is"
+        " wrong, fork from that step, with another result or to do it anew; if the flow is wrong,"
+        " deploy it mended, then retry."
+    )
+
+
 def pattern_of(message: str) -> str:
     """Return *message* without numbers, ids, addresses and quoted text."""
     text = cut(message, 300)

@@ -79,8 +79,8 @@ def finding_frame(found: Sequence[Finding], now: float, values: Values) -> pd.Da
     """Return what needs somebody."""
     cells = [
         [
-            run_address(each.run_id), each.run_id, each.flow, each.what, values.text(each.why),
-            each.fix, "" if each.since is None else ago(each.since, now),
+            run_address(each.run_id, each.step), each.run_id, each.flow, each.what,
+            values.text(each.why), each.fix, "" if each.since is None else ago(each.since, now),
         ]
         for each in found
     ]  # fmt: skip

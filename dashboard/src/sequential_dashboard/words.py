@@ -103,6 +103,27 @@ def cut(text: str, limit: int = 120) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
+def notes_of(run: Run) -> list[str]:
+    """Return why a signal that *run* waits for may have missed it, a sentence each."""
+    waited = {each.name: each for each in run.open.values() if each.kind == "signal"}
+    if run.status is not Status.PAUSED or not waited:
+        return []
+    found = [
+        f"a signal {name!r} came, did not fit and was dropped: {cut(each.error, 300)};"
+        " send one that fits"
+        for name, each in waited.items()
+        if each.error
+    ]
+    others = {sent.name: None for sent in run.inbox if sent.name not in waited}
+    names = ", ".join(repr(name) for name in waited)
+    return found + [
+        f"it waits for {names}, and {name!r}, which nothing has asked for, lies in its inbox;"
+        " if that was meant, send it under the right name"
+        for name in others
+        if not name.startswith("$")
+    ]
+
+
 def waits_for(run: Run, now: float) -> str:
     """Return in a few words what an open run is at or waits for; nothing for one that ended."""
     if run.status not in OPEN:

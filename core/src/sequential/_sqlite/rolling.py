@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from .._rollups import (
-    KEPT,
+    ROLLUPS_KEPT,
     Part,
     bucket_edges,
     first_hour,
@@ -78,7 +78,7 @@ def roll_up(connections: Connections, now: float) -> float:
         # Somebody who took this one for dead has made it meanwhile, and may know more.
         if not connection.execute(_DONE, (now, again, state.until)).rowcount:
             return _read(connection).until
-        connection.execute(_FORGET, (first, now - KEPT))
+        connection.execute(_FORGET, (first, now - ROLLUPS_KEPT))
         connection.executemany(_KEEP, map(pack_rollup, rows))
     return now
 

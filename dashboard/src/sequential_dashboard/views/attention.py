@@ -60,6 +60,12 @@ def show() -> None:
 
 def _fix(board: Board, viewer: Viewer, findings: Sequence[Finding]) -> None:
     names = [name for name in ACTIONS if any(each.action == name for each in findings)]
+    if "resume" in names and not board.reader.app.transport.carries:
+        names.remove("resume")
+        st.caption(
+            "Nothing carries messages here: workers find stalled and overdue runs by themselves."
+            " Start one that has their flow, with `sequential worker`."
+        )
     if not names:
         return
     with st.container(border=True):

@@ -9,7 +9,7 @@ import streamlit as st
 from ..access import Viewer
 from ..board import Board
 from ..exports import csv_text
-from ..failures import Group, look, of_tool
+from ..failures import Group, help_at, look, of_tool
 from ..frames import group_frame, run_address
 from ..gate import enter
 from ..words import cut, moment
@@ -77,6 +77,7 @@ def _one(board: Board, viewer: Viewer, groups: Sequence[Group]) -> None:
     group = names[chosen]
     with st.container(border=True):
         st.code(values.text(group.sample), language=None, wrap_lines=True)
+        st.info(escaped(f"What helps: {help_at(group.where)}"))
         st.text("The latest of them:")
         for run_id in group.run_ids[:5]:
             st.markdown(f"[{escaped(run_id)}]({run_address(run_id, group.where)})")

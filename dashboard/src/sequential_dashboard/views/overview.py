@@ -74,6 +74,15 @@ def _tiles(board: Board, counts: Counts) -> None:
         st.metric("Failure rate", f"{failed / ended:.1%}" if ended else "none ended", border=True)
         more = "+" if needy.next is not None else ""
         st.metric("Need somebody", f"{len(needy.findings)}{more}", border=True)
+    said = []
+    if needy.findings:
+        said.append("[why some need somebody, and what helps](attention)")
+    if failed:
+        said.append("[which failed alike, to retry them](failures)")
+    if sums.get("paused", 0):
+        said.append("[what is waited for, to answer it](waiting)")
+    if said:
+        st.markdown("See " + " · ".join(said))
 
 
 def _by_flow(counts: Counts) -> None:

@@ -12,6 +12,7 @@ import streamlit as st
 from ..access import Right, Viewer
 from ..actions import ACTIONS, ActionRefused, Asked, possible
 from ..board import Board
+from ..frames import run_address
 from ..gate import who
 from ..values import Values
 from ..words import COLORS, many
@@ -84,6 +85,9 @@ def links(frame: pd.DataFrame) -> Mapping[str, Any]:
 def act_on(board: Board, viewer: Viewer, run_id: str, state: str, version: int, key: str) -> None:
     """Draw the actions of one run: choose, say why, confirm."""
     names = [name for name in possible(state) if name not in ("signal", "fork")]
+    if not board.reader.app.transport.carries and "resume" in names:
+        # There is nobody to tell: workers look for themselves.
+        names.remove("resume")
     if not _may_act(board, viewer):
         return
     if not names:
@@ -124,33 +128,36 @@ def confirm(board: Board, key: str, asked: Callable[[str], list[Asked]]) -> None
 
 def told(key: str) -> None:
     """Say what came of the last action under *key*."""
-    for done, text in st.session_state.get(f"{key}_told", ()):
-        (st.success if done else st.error)(escaped(text))
+    for done, text, address in st.session_state.get(f"{key}_told", ()):
+        link = f" [Open it]({address})" if address else ""
+        (st.success if done else st.error)(escaped(text) + link)
 
 
 def _do(board: Board, key: str, asked: Callable[[str], list[Asked]]) -> None:
     """Do what was asked for. A callback: it runs before the page, and asks for the right itself."""
     state = st.session_state
-    results: list[tuple[bool, str]] = []
+    results: list[tuple[bool, str, str]] = []
     viewer = who(board)
     if not state.get(f"{key}_sure"):
-        results.append((False, "confirm it first"))
+        results.append((False, "confirm it first", ""))
     else:
         try:
             wanted = asked(state.get(f"{key}_reason", ""))
         except ValueError as error:
-            wanted, results = [], [(False, str(error))]
+            wanted, results = [], [(False, str(error), "")]
         for each in wanted:
             results.append(_done(board, viewer, each))
     state[f"{key}_told"] = results
     state[f"{key}_sure"] = False
 
 
-def _done(board: Board, viewer: Viewer | None, asked: Asked) -> tuple[bool, str]:
+def _done(board: Board, viewer: Viewer | None, asked: Asked) -> tuple[bool, str, str]:
     try:
-        return True, f"{asked.run_id}: {board.actor.act(viewer, asked)}"
+        done = board.actor.act(viewer, asked)
     except ActionRefused as refused:
-        return False, f"{asked.run_id}: {refused}"
+        return False, f"{asked.run_id}: {refused}", ""
+    forked = done.removeprefix("new run ") if asked.action == "fork" else ""
+    return True, f"{asked.run_id}: {done}", run_address(forked) if forked else ""
 
 
 def _may_act(board: Board, viewer: Viewer) -> bool:

@@ -13,7 +13,9 @@ from sequential.spans import SpanRow
 from sequential.storage import Loaded, Run
 
 from ..access import Viewer
+from ..attention import findings
 from ..board import Board
+from ..failures import help_for
 from ..frames import ledger_frame, run_address, step_frame
 from ..gate import enter
 from ..timeline.canvas import draw
@@ -21,7 +23,7 @@ from ..timeline.enriching import enriched
 from ..timeline.gaps import KINDS, WORDS, Ledger, Piece, ledger_of, pieces_of
 from ..timeline.payload import payload_of
 from ..timeline.spans import Span, cut_off, spans_of
-from ..words import ago, lasting, moment, state_of, wake_of
+from ..words import ago, lasting, moment, notes_of, state_of, wake_of
 from . import inspecting, repairing
 from .address import remember
 from .parts import escaped, state_badge, table, title, values_for
@@ -185,8 +187,14 @@ def _trouble(board: Board, viewer: Viewer, loaded: Loaded) -> None:
     if run.error is not None:
         where = f" at step {run.error.position}" if run.error.position else ""
         st.error(escaped(f"{run.error.type}{where}: {values.text(run.error.message)}"))
-    if run.status == "quarantined":
-        st.error(f"It killed {run.stalls} invocations one after the other.")
+    for found in findings([run], loaded.now):
+        if found.what != "blocked":
+            st.warning(escaped(f"{found.what}: {values.text(found.why)}"))
+        st.info(escaped(f"What helps: {found.fix}."))
+    if run.status == "failed":
+        st.info(escaped(f"What helps: {help_for(run)}"))
+    for note in notes_of(run):
+        st.warning(escaped(values.text(note)))
 
 
 def _ledger(ledger: Ledger) -> None:

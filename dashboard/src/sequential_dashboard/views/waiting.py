@@ -15,8 +15,8 @@ from ..board import Board
 from ..frames import run_address
 from ..gate import enter
 from ..reading import LOOKED_THROUGH
-from ..words import ago, lasting, moment
-from .parts import ROWS, escaped, table, title
+from ..words import ago, lasting, moment, notes_of
+from .parts import ROWS, escaped, table, title, values_for
 from .repairing import answer
 
 FAR = 100 * 365 * 86_400.0
@@ -29,22 +29,29 @@ class Wait(NamedTuple):
     """One thing that a run waits for."""
 
     run: Run
+    position: str
     kind: str
     name: str
     since: float
     due: float | None
     schema: str
+    note: str
 
 
 def show() -> None:
     """Draw the page."""
     board, viewer = enter()
-    title("Waiting", "What open runs wait for: signals, the longest wait first, and times.")
+    title(
+        "Waiting",
+        "What open runs wait for: first where another signal came than is waited for, then the"
+        " longest wait; and times.",
+    )
     places: list[str | None] = st.session_state.setdefault(_PLACES, [None])
     reader, now = board.reader, board.reader.now()
     page = reader.app.find(status=Status.PAUSED, after=places[-1], limit=LOOKED_THROUGH)
     signals = sorted(
-        (each for each in waits(page.runs) if each.kind == "signal"), key=lambda each: each.since
+        (each for each in waits(page.runs) if each.kind == "signal"),
+        key=lambda each: (not each.note, each.since),
     )
     # The times that come next are found by them, however many runs there are.
     soon = reader.by_wake((Status.PAUSED,), now + FAR, None, ROWS)
@@ -80,26 +87,30 @@ def _on(token: str | None) -> None:
 def waits(runs: Sequence[Run]) -> Iterator[Wait]:
     """Yield what *runs* wait for."""
     for run in runs:
-        for step in run.open.values():
+        for position, step in run.open.items():
             kind, name = str(step.kind), step.name or step.tool or str(step.kind)
             since = step.started or run.created
-            yield Wait(run, kind, name, since, step.due, step.schema)
+            note = "; ".join(notes_of(run)) if kind == "signal" else ""
+            yield Wait(run, position, kind, name, since, step.due, step.schema, note)
 
 
 def _signals(board: Board, viewer: Viewer, found: Sequence[Wait], now: float) -> None:
     if not found:
         st.info("No run waits for a signal.")
         return
+    values = values_for(board, viewer)
     names = sorted({each.name for each in found})
     with st.container(horizontal=True):
         for name in names[:8]:
             st.metric(escaped(name), sum(1 for each in found if each.name == name), border=True)
     cells = [
-        [run_address(each.run.run_id), each.run.run_id, each.run.flow, each.name,
-         lasting(now - each.since), "" if each.due is None else ago(each.due, now)]
+        [run_address(each.run.run_id, each.position), each.run.run_id, each.run.flow, each.name,
+         lasting(now - each.since), "" if each.due is None else ago(each.due, now),
+         values.text(each.note)]
         for each in found[:ROWS]
     ]  # fmt: skip
-    frame = pd.DataFrame(cells, columns=["Open", "Run", "Flow", "Signal", "Waits", "Until"])
+    columns = ["Open", "Run", "Flow", "Signal", "Waits", "Until", "Note"]
+    frame = pd.DataFrame(cells, columns=columns)
     table(frame, key="waiting_signals")
     if not board.actor.can_act or not viewer.may(Right.ACT):
         return
@@ -116,7 +127,7 @@ def _timers(found: Sequence[Wait], now: float) -> None:
         st.info("No run waits for a time.")
         return
     cells = [
-        [run_address(each.run.run_id), each.run.run_id, each.run.flow, each.name,
+        [run_address(each.run.run_id, each.position), each.run.run_id, each.run.flow, each.name,
          moment(each.due), ago(each.due or now, now)]
         for each in found[:ROWS]
     ]  # fmt: skip

@@ -17,6 +17,7 @@ from operator import itemgetter
 import psycopg
 
 from sequential.errors import RecordCorrupt, ValueCorrupt
+from sequential.spans import Rolled
 from sequential.storage import (
     MAX_PAGE,
     RUN_COLUMNS,
@@ -53,6 +54,7 @@ from sequential.storage import (
 from .connections import Connections, Row
 from .finding import Filter, count_query, find_query
 from .queries import Statements
+from .rolling import Rolling
 from .schema import MIGRATIONS, prepare
 from .texts import from_column, from_row, to_column, to_row
 from .url import PostgresSettings
@@ -84,6 +86,7 @@ class PostgresStorage:
         self._connections = Connections(settings)
         with self._connections.alone() as connection:
             self._deployment = prepare(connection, settings.place, settings.schema)
+        self._rolling = Rolling(self._connections, self._sql.schema)
 
     @property
     def deployment(self) -> str:
@@ -212,6 +215,14 @@ class PostgresStorage:
         assert isinstance(rest.wake, At)
         values = (rest.version, rest.wake.time, pack_state(rest), *guard)
         return bool(self._connections.write(self._sql.bury, values))
+
+    def roll_up(self) -> float:
+        """Fold what was recorded since the last pass into rollups, if it is time for one."""
+        return self._rolling.roll_up(self._time.bound())
+
+    def rollups(self, since: float, until: float) -> Rolled:
+        """Return the rollups of the hours that begin from *since* on, and before *until*."""
+        return self._rolling.rollups(since, until)
 
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds here, and say what it cannot do."""
