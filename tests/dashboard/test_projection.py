@@ -90,6 +90,14 @@ def test_every_page_shows_the_copy(look: Callable[..., Board]) -> None:
     assert "the bank is closed" in said(visit("run", id="failed"))
 
 
+@pytest.mark.parametrize("values", [None, "memory:"])
+def test_it_says_how_late_the_copy_is(look: Callable[..., Board], values: str | None) -> None:
+    board = look(values=values)
+    facts = visit("system").dataframe[0].value
+    assert "copied until" in set(facts.iloc[:, 0])
+    assert board.reader.now() >= board.reader.app.storage.upto > 0  # type: ignore[attr-defined]
+
+
 def test_an_action_is_done_at_the_source(look: Callable[..., Board], bucket: Bucket) -> None:
     board = look(act=True)
     test = visit("run", id="failed")

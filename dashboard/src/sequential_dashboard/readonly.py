@@ -29,6 +29,11 @@ class ReadOnlyStorage:
         """As the storage's, if it has one."""
         return getattr(self._storage, "schema", None)
 
+    @property
+    def upto(self) -> float | None:
+        """When what a projection has was last whole; None for any other storage."""
+        return getattr(self._storage, "upto", None)
+
     def load(self, run_id: str, after: int = 0) -> Loaded | None:
         """As the storage."""
         return self._storage.load(run_id, after)
