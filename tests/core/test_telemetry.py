@@ -469,7 +469,7 @@ class Stuck(SpanProcessor):
 def test_a_processor_that_hangs_keeps_no_run_and_little_memory(
     registry: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sequential._telemetry._ROOM", 5)
+    monkeypatch.setattr("sequential._telemetry.plugin._ROOM", 5)
     stuck, provider = Stuck(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(stuck)
     plugin = Telemetry(provider)
@@ -513,6 +513,34 @@ def test_a_forked_process_tells_of_its_own_runs() -> None:
     )
     told = [f"{name} in {who}" for name in ("invocation", "run f") for who in ("child", "parent")]
     assert sorted(printed.splitlines()) == told
+
+
+def test_a_forked_process_keeps_its_own_rows() -> None:
+    printed = run_python(
+        """
+        import os
+        from sequential import Registry, flow
+        from tests.core.kept import Shelf, keeping
+
+        @flow(registry=(registry := Registry()))
+        async def f() -> int:
+            return 1
+
+        shelf = Shelf()
+        app = keeping(shelf, registry)
+        app.run(f)
+        assert app.flush(10)
+        if (child := os.fork()) == 0:
+            shelf.spans.clear()
+        else:
+            os.wait()
+        app.run(f)
+        assert app.flush(10)
+        print("child" if child == 0 else "parent", len(shelf.spans), flush=True)
+        """,
+        PYTHONPATH=str(Path(__file__).parents[2]),
+    )
+    assert printed.splitlines() == ["child 1", "parent 2"]
 
 
 def test_flush_takes_no_longer_than_it_is_given() -> None:
@@ -586,7 +614,7 @@ def test_without_a_provider_the_error_says_what_to_do() -> None:
 def test_without_an_exporter_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sequential._telemetry.entry_points", lambda **_: ())
+    monkeypatch.setattr("sequential._telemetry.providers.entry_points", lambda **_: ())
     with pytest.raises(ConfigError, match="pip install opentelemetry-exporter-otlp-proto-http"):
         Telemetry.otlp()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
@@ -608,7 +636,7 @@ def test_otlp_uses_the_installed_exporter(monkeypatch: pytest.MonkeyPatch) -> No
         asked.update(wanted)
         return [Found()]
 
-    monkeypatch.setattr("sequential._telemetry.entry_points", found)
+    monkeypatch.setattr("sequential._telemetry.providers.entry_points", found)
     plugin = Telemetry.otlp()
     with plugin.provider.get_tracer("any").start_as_current_span("one"):
         pass
@@ -624,7 +652,7 @@ def test_invocations_that_never_finish_are_forgotten(
     from sequential._events import InvocationStarted
     from sequential._model import Payload, Run
 
-    monkeypatch.setattr("sequential._telemetry._ENTRIES", 10)
+    monkeypatch.setattr("sequential._telemetry.plugin._ENTRIES", 10)
     plugin = Telemetry(traced.provider)
     for n in range(50):
         run = Run(f"r{n}", "f", Payload(b"1"))

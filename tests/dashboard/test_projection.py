@@ -74,7 +74,7 @@ def look(bucket: Bucket) -> Iterator[Callable[..., Board]]:
             session.set("storage", f"projection:///{bucket.copy}")
             session.set("values", values)
             settings = Settings("a projection", payloads=True, actions=act)
-            board = Board(settings, *opened(session, settings, bucket.url if act else None, stack))
+            board = opened(session, settings, bucket.url if act else None, stack)
             hold(board)
             return board
 

@@ -164,6 +164,20 @@ def test_settings_that_keep_nobody_out_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "link",
+    [
+        "javascript:alert({run_id})", "{run_id}", "https://logs.example/", "https:///{run_id}",
+        "https://x/{run_id.__class__}", "https://x/{0}", "https://x/{", "https://x/{other}",
+        "https://x/{run_id:>{width}}",
+    ],
+)  # fmt: skip
+def test_a_link_to_a_log_tool_is_an_address_and_names_what_it_looks_for(link: str) -> None:
+    assert checked(Settings("x", log_link="https://logs.example/?q={run_id}"))
+    with pytest.raises(ConfigError, match="http"):
+        checked(Settings("x", log_link=link))
+
+
+@pytest.mark.parametrize(
     ("secrets", "package", "match"),
     [
         ({"auth": {"cookie_secret": "x" * 31}}, True, "32 characters"),

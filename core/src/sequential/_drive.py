@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._calls import CALL
 from ._clock import Clock
 from ._events import SignalDropped
 from ._invoke import Invoked, begin, resume
@@ -208,6 +209,7 @@ class Driver:
         hold = request.call.context.hold
         lease = self.leases.add(request.run, hold)
         result, error = None, None
+        current = CALL.set(request.call.context)
         try:
             result = self._plugins.call_tool(request.call)
         except MemoryError:
@@ -215,6 +217,7 @@ class Driver:
         except Exception as raised:  # noqa: BLE001  (a tool may raise anything; it is recorded)
             error = raised
         finally:
+            CALL.reset(current)
             self.leases.remove(lease)
         return Performed(result, error, lease.run, hold.lost)
 

@@ -38,6 +38,7 @@ from ._outcomes import (
 )
 from ._player import Obstacle, Player
 from ._protocol import block, give_up, is_due, release
+from ._redaction import redacted_text
 from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World
 from ._runner import Turn, result_place
 from ._storage import Loaded
@@ -224,7 +225,8 @@ def _refuse_damage(run: Run, what: str) -> NoReturn:
 
 
 def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:
-    attention = Attention(obstacle.reason, obstacle.message, obstacle.diff, holding.world.now())
+    message, diff = redacted_text(obstacle.message), redacted_text(obstacle.diff)
+    attention = Attention(obstacle.reason, message, diff, holding.world.now())
     terms = holding.engine.terms
     try:
         yield from holding.commit(lambda run: block(run, attention, terms))

@@ -98,7 +98,8 @@ class Player:
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
         begun = run.begun or run.created
-        scope = Scope(seeds, begun, replaying=bool(self.ready) or bool(run.open))
+        replaying = bool(self.ready) or bool(run.open)
+        scope = Scope(seeds, begun, replaying=replaying, run=(run.run_id, run.created))
         try:
             data = yield from self._unwrapped(run.input, input_place(run.run_id))
             self.frame = Frame(self.flow, _codec.decode(data), scope)

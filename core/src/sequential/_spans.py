@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ._events import AttemptFinished
 from ._model import Run, StepKind, StepOutcome, StepRecord
 from ._outcomes import Blocked, Outcome, Paused
-from ._span_ids import attempt_span_id, hashed_id, step_span_id
+from ._span_ids import attempt_span_id, run_span_id, step_span_id
 
 GEN_AI_OPERATION = "gen_ai.operation.name"
 GEN_AI_TOOL = "gen_ai.tool.name"
@@ -34,6 +34,8 @@ class Told(NamedTuple):
         times: Its start and its end, in seconds since the epoch.
         attributes: By name.
         error: Class of the error that it came to.
+        recorded: The records of the run say as much: a span store need not keep it.
+        kind: ``internal``, ``server`` or ``consumer``.
     """
 
     name: str
@@ -42,11 +44,8 @@ class Told(NamedTuple):
     times: tuple[float, float]
     attributes: dict[str, Value]
     error: str | None = None
-
-
-def run_span_id(run_id: str) -> int:
-    """Return the id of the run's own span, the root of its trace."""
-    return hashed_id(run_id, "run")
+    recorded: bool = False
+    kind: str = "internal"
 
 
 def told_attempt(event: AttemptFinished) -> Told:
@@ -61,7 +60,10 @@ def told_attempt(event: AttemptFinished) -> Told:
         "sequential.fence": run.fence,
     }
     own, name = attempt_span_id(step, event.attempt, run.fence), f"attempt {event.tool}"
-    return Told(name, own, step, (event.started, event.ended), attributes, event.error)
+    times = event.started, event.ended
+    # Most attempts are the only one of their step, whose record tells of it.
+    only = event.attempt == 1 and event.error is None and not event.pending
+    return Told(name, own, step, times, attributes, event.error, recorded=only)
 
 
 def told_step(run: Run, step: StepRecord) -> Told:
@@ -90,7 +92,8 @@ def told_step(run: Run, step: StepRecord) -> Told:
     own = step_span_id(run.run_id, step.generation, step.position)
     error = "_OTHER" if step.outcome is StepOutcome.ERROR else None
     shown = f"{name} {step.tool}".strip()
-    return Told(shown, own, run_span_id(run.run_id), (step.started, step.ended), attributes, error)
+    root, times = run_span_id(run.run_id), (step.started, step.ended)
+    return Told(shown, own, root, times, attributes, error, recorded=True)
 
 
 def told_run(run: Run, ended: float) -> Told:
@@ -100,14 +103,14 @@ def told_run(run: Run, ended: float) -> Told:
         "sequential.run.steps": run.cursor,
     }
     error = None if run.error is None else run.error.type
-    own = run_span_id(run.run_id)
-    return Told(f"run {run.flow}", own, None, (run.created, ended), attributes, error)
+    own, times = run_span_id(run.run_id), (run.created, ended)
+    return Told(f"run {run.flow}", own, None, times, attributes, error, recorded=True)
 
 
 def told_invocation(
     run: Run, outcome: Outcome, span: int, times: tuple[float, float], *, warm: bool
 ) -> Told:
-    """Return the span of an invocation; its id is the only one that is not derived."""
+    """Return the span of an invocation."""
     attributes = _of_run(run) | {
         "sequential.invocation.outcome": type(outcome).__name__.lower(),
         "sequential.invocation.warm": warm,

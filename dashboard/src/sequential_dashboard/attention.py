@@ -11,14 +11,17 @@ from typing import NamedTuple
 
 from sequential.storage import Run, Status
 
-from .reading import LOOKED_THROUGH, Reader
-from .words import cut, lasting, state_of, wake_of
+from .reading import BLOCKED_WITHIN, LOOKED_THROUGH, Reader
+from .words import OPEN, cut, lasting, state_of, wake_of
 
 OVERDUE = 60.0
 """Seconds that a run may be due before nobody seems to look."""
 
 MANY_ATTEMPTS = 5
 """Attempts from which on a step that goes on failing is worth a look."""
+
+
+LOST = "lost"
 
 
 class Finding(NamedTuple):
@@ -44,18 +47,46 @@ class Finding(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was found, how many runs were looked at for it, and where to look on."""
+    """What was found.
+
+    Attributes:
+        findings: In the order in which they were found.
+        looked: How many runs were looked at.
+        next: Where to look on.
+        more: Whether there are quarantined runs beyond these.
+    """
 
     findings: Sequence[Finding]
     looked: int
     next: str | None
+    more: bool = False
 
 
 def look(reader: Reader, after: str | None = None) -> Found:
-    """Look through quarantined and open runs, `LOOKED_THROUGH` of them, newest first."""
-    wanted = (Status.QUARANTINED, Status.PAUSED, Status.RUNNING)
-    page = reader.app.find(status=wanted, after=after, limit=LOOKED_THROUGH)
-    return Found(list(findings(page.runs, reader.now())), len(page.runs), page.next)
+    """Look through the runs that were to be woken, or will be within the hour, earliest first.
+
+    `LOOKED_THROUGH` of them at a time. What is stalled or overdue comes before whatever goes well,
+    however many runs there are, and what is blocked before long. The first page has quarantined
+    runs as well, the newest: nothing wakes these.
+    """
+    now = reader.now()
+    page = reader.by_wake(OPEN, now + BLOCKED_WITHIN, after, LOOKED_THROUGH)
+    found, looked, more = list(findings(page.runs, now)), len(page.runs), False
+    if after is None:
+        others = reader.app.find(status=Status.QUARANTINED, limit=LOOKED_THROUGH)
+        found += findings(others.runs, now)
+        looked, more = looked + len(others.runs), others.next is not None
+    return Found(found, looked, page.next, more)
+
+
+def lost(reader: Reader, after: str | None = None) -> Found:
+    """Look for paused runs that nothing will ever wake, `LOOKED_THROUGH` at a time, newest first.
+
+    They have no wake time to be found by: this goes through all paused runs in turn.
+    """
+    page = reader.app.find(status=Status.PAUSED, after=after, limit=LOOKED_THROUGH)
+    found = [each for each in findings(page.runs, reader.now()) if each.what == LOST]
+    return Found(found, len(page.runs), page.next)
 
 
 def findings(runs: Iterable[Run], now: float) -> Iterator[Finding]:
@@ -101,6 +132,6 @@ def _waiting(run: Run) -> tuple[str, str, str, str, float | None]:
     signals = any(each.kind == "signal" for each in run.open.values())
     if run.status is Status.PAUSED and run.wake is None and not signals:
         why = "nothing will ever look at it: it has no wake time and waits for no signal"
-        return "lost", why, "`sequential doctor` tells more; terminate it, or send it a signal", \
+        return LOST, why, "`sequential doctor` tells more; terminate it, or send it a signal", \
             "terminate", None  # fmt: skip
     return "", "", "", "", None

@@ -11,6 +11,9 @@ from sequential.storage import Run, Status
 from .reading import LOOKED_THROUGH, Reader
 from .words import cut
 
+TOLD_APART = 50
+"""Groups whose failed step is looked at, at most, when those of one tool are wanted."""
+
 _VARYING = (
     (re.compile(r"https?://\S+|\w+://\S+"), "<url>"),
     (re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b[0-9a-f]{16,}\b"), "<id>"),
@@ -63,6 +66,17 @@ def look(reader: Reader, flow: str = "", after: str | None = None) -> Groups:
         flow=flow or None, status=Status.FAILED, after=after, limit=LOOKED_THROUGH
     )
     return Groups(grouped(page.runs), len(page.runs), page.next)
+
+
+def of_tool(reader: Reader, groups: Sequence[Group], tool: str) -> list[Group]:
+    """Return those of the first `TOLD_APART` *groups* whose last run failed in a call of *tool*.
+
+    A record of a run names the step that failed it, and not its tool: one step of each is read.
+    """
+    return [
+        each for each in groups[:TOLD_APART]
+        if each.where and reader.tool_at(each.run_ids[0], each.where) == tool
+    ]  # fmt: skip
 
 
 def grouped(runs: Iterable[Run]) -> list[Group]:

@@ -6,7 +6,17 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from .gate import enter
-from .views import attention, compare, failures, overview, run, runs, system, waiting
+from .views import (
+    attention,
+    compare,
+    failures,
+    overview,
+    run,
+    runs,
+    system,
+    tools,
+    waiting,
+)
 
 
 def pages() -> StreamlitPage:
@@ -25,6 +35,7 @@ def pages() -> StreamlitPage:
             st.Page(waiting.show, title="Waiting", icon=":material/hourglass:",
                     url_path="waiting"),
             st.Page(run.show, title="Run", icon=":material/timeline:", url_path="run"),
+            st.Page(tools.show, title="Tools", icon=":material/speed:", url_path="tools"),
             st.Page(compare.show, title="Compare", icon=":material/compare_arrows:",
                     url_path="compare"),
             st.Page(system.show, title="System", icon=":material/settings:", url_path="system"),

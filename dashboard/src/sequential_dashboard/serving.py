@@ -11,7 +11,6 @@ from typing import Any
 import click
 import streamlit as st
 
-from sequential import Sequential
 from sequential.errors import ConfigError
 
 from .board import Board, hold
@@ -23,15 +22,16 @@ SECRET = 32
 SCRIPT = Path(__file__).with_name("app.py")
 
 
-def serve(settings: Settings, looking: Sequential, acting: Sequential | None) -> None:
+def serve(board: Board) -> None:
     """Serve until the process is told to stop.
 
     Raises:
         ConfigError: People are to log in, and what that needs is not there.
     """
+    settings = board.settings
     if settings.oidc:
         check_login()
-    hold(Board(settings, looking, acting))
+    hold(board)
     try:
         where = f"http://{settings.host}:{settings.port}"
         can = "operators can act" if settings.actions else "read-only"

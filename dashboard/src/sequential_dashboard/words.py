@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from sequential.spans import trace_id_of
 from sequential.storage import At, Run, Status
 
 STORED: Mapping[str, Status] = {
@@ -41,6 +42,11 @@ COLORS = {
 def wake_of(run: Run) -> float | None:
     """Return when the run must next be looked at, in seconds since the epoch."""
     return run.wake.time if isinstance(run.wake, At) else None
+
+
+def trace_of(run: Run) -> str:
+    """Return the id of the run's trace, 32 hex digits, as tracing tools show it."""
+    return f"{trace_id_of(run.run_id, run.created):032x}"
 
 
 def state_of(run: Run, now: float) -> str:

@@ -43,7 +43,7 @@ PROJECTION = Kind(
     "projection.sql",
 )
 
-MIGRATIONS = ("001.sql",)
+MIGRATIONS = ("001.sql", "002.sql")
 """The script that leads to version 1, to version 2, …; a published one is never changed."""
 
 

@@ -9,10 +9,11 @@ import streamlit as st
 from ..access import Viewer
 from ..board import Board
 from ..exports import csv_text
-from ..failures import Group, look
+from ..failures import Group, look, of_tool
 from ..frames import group_frame, run_address
 from ..gate import enter
 from ..words import cut, moment
+from .address import remember
 from .parts import act_on_many, escaped, flows_for, table, title, values_for
 
 AT_ONCE = 100
@@ -25,15 +26,14 @@ def show() -> None:
     title(
         "Failures", "Runs that failed in the same step with the same message, but for what varies."
     )
-    flow = st.selectbox(
-        "Flow", ["", *flows_for(board)], key="failures_flow", format_func=lambda name: name or "any"
-    )
-    found = look(board.reader, flow or "")
+    flow, tool = _chosen(flows_for(board))
+    found = look(board.reader, flow)
+    groups = of_tool(board.reader, found.groups, tool) if tool else found.groups
     now, values = board.reader.now(), values_for(board, viewer)
-    if not found.groups:
-        st.success("No run has failed." if not flow else f"No run of {escaped(flow)} has failed.")
+    if not groups:
+        st.success(escaped(_none(flow, tool)))
         return
-    frame = group_frame(found.groups, now, values)
+    frame = group_frame(groups, now, values)
     table(frame, key="failures_table")
     more = "" if found.next is None else "; there are older ones"
     st.caption(f"{found.looked} failed runs looked at, at {moment(now)}{more}")
@@ -41,7 +41,33 @@ def show() -> None:
         "CSV", csv_text(list(frame.columns), frame.values.tolist()), "failures.csv", "text/csv",
         key="failures_csv", on_click="ignore",
     )  # fmt: skip
-    _one(board, viewer, found.groups)
+    _one(board, viewer, groups)
+
+
+def _chosen(flows: list[str]) -> tuple[str, str]:
+    """Return the flow and the tool that failures are wanted of; both stand in the address."""
+    state, query = st.session_state, st.query_params
+    if "failures_tool" not in state:
+        state["failures_flow"] = query.get("flow", "")
+        state["failures_tool"] = query.get("tool", "")[:300]
+    if state["failures_flow"] and state["failures_flow"] not in flows:
+        flows = [*flows, state["failures_flow"]]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        flow = st.selectbox(
+            "Flow", ["", *flows], key="failures_flow", format_func=lambda name: name or "any"
+        )
+        tool = st.text_input("Failed in a call of", key="failures_tool", placeholder="any tool")
+    remember(flow=flow or "", tool=tool.strip())
+    return flow or "", tool.strip()
+
+
+def _none(flow: str, tool: str) -> str:
+    if tool:
+        return (
+            f"No run failed in a call of {tool}, of those that were looked at. Calls whose flow"
+            " went on are counted with the tool, and fail no run."
+        )
+    return f"No run of {flow} has failed." if flow else "No run has failed."
 
 
 def _one(board: Board, viewer: Viewer, groups: Sequence[Group]) -> None:

@@ -14,7 +14,7 @@ from ..attention import look
 from ..board import Board
 from ..gate import enter
 from ..reading import LOOKED_THROUGH, Counts
-from ..words import lasting, moment, state_of
+from ..words import OPEN, lasting, moment, wake_of
 from .address import WINDOWS
 from .parts import title
 
@@ -117,9 +117,9 @@ def _lately(board: Board) -> None:
     if took:
         half, most = took[len(took) // 2], took[min(len(took) - 1, len(took) * 95 // 100)]
         said += f" Of those that completed, half took up to {lasting(half)}, 95 % {lasting(most)}."
-    oldest = max((now - run.created for run in page.runs if state_of(run, now) == "due"), default=0)
-    if oldest:
-        said += f" The longest due was created {lasting(oldest)} ago."
+    due = board.reader.by_wake(OPEN, now, None, 1).runs
+    if due and (wake := wake_of(due[0])) is not None and wake < now:
+        said += f" The longest due has been so for {lasting(now - wake)}."
     st.caption(said)
 
 

@@ -19,7 +19,7 @@ from .parts import act_on, confirm, escaped
 
 
 def repair(board: Board, viewer: Viewer, loaded: Loaded, selected: str) -> None:
-    """Draw everything that can be done to the run."""
+    """Draw everything that can be done to the run; *selected* is the position of a step, if any."""
     run = loaded.run
     state = state_of(run, loaded.now)
     with st.expander("Actions", icon=":material/build:"):
@@ -78,7 +78,8 @@ def _fork(board: Board, loaded: Loaded, selected: str) -> None:
     st.subheader("Fork")
     st.caption("A new run keeps the steps before the chosen one; this run stays as it is.")
     # Typed, not chosen from a list: thousands of steps would be sent with every look.
-    first = selected if selected not in ("", "run", "next") else loaded.steps[-1].position
+    recorded = {step.position for step in loaded.steps}
+    first = selected if selected in recorded else loaded.steps[-1].position
     at = st.text_input("From step", value=first, key=f"fork_at:{first}").strip()
     edits = st.checkbox("Use another result for this step instead of doing it", key="fork_edits")
     if edits:

@@ -9,6 +9,7 @@ import altair as alt
 import streamlit as st
 
 from sequential.errors import RunIdInvalid, RunMissing, StorageError
+from sequential.spans import SpanRow
 from sequential.storage import Loaded, Run
 
 from ..access import Viewer
@@ -16,6 +17,7 @@ from ..board import Board
 from ..frames import ledger_frame, run_address, step_frame
 from ..gate import enter
 from ..timeline.canvas import draw
+from ..timeline.enriching import enriched
 from ..timeline.gaps import KINDS, WORDS, Ledger, Piece, ledger_of, pieces_of
 from ..timeline.payload import payload_of
 from ..timeline.spans import Span, cut_off, spans_of
@@ -29,6 +31,9 @@ EVERY = 2.0
 
 SELDOM = 10.0
 """Seconds between two looks at one that waits."""
+
+LINKED = 5
+"""Children that the header links to, at most; the timeline has a row for each."""
 
 _LOADED, _DRAWN = "run_loaded", "run_drawn"
 """Where the session keeps the one run that it looks at."""
@@ -72,7 +77,7 @@ def _run(run_id: str, first: str) -> None:
     except (RunMissing, StorageError) as error:
         st.error(escaped(str(error)))
         return
-    spans, pieces, _ = _drawn(loaded, children)
+    spans, pieces, _ = _drawn(loaded, children, _rows(board, loaded))
     ledger = ledger_of(pieces)
     _header(loaded, ledger, spans)
     _trouble(board, viewer, loaded)
@@ -106,16 +111,27 @@ def _loaded(board: Board, run_id: str) -> Loaded:
     return loaded
 
 
+def _rows(board: Board, loaded: Loaded) -> Sequence[SpanRow]:
+    """Return what the span store knows of the run; without it the records say enough."""
+    try:
+        return board.reader.spans_of(loaded.run)
+    except StorageError as error:
+        st.caption(escaped(f"Its attempts and calls cannot be read: {error}"))
+        return ()
+
+
 def _drawn(
-    loaded: Loaded, children: Sequence[Run]
+    loaded: Loaded, children: Sequence[Run], rows: Sequence[SpanRow]
 ) -> tuple[Sequence[Span], Sequence[Piece], Mapping[str, Any]]:
     """Return what is drawn of the run; of one that ended it is worked out once."""
     run = loaded.run
-    sign = (run.run_id, run.version, run.op_id, [child.version for child in children])
+    versions = [child.version for child in children]
+    # Rows of an ended run still arrive for some seconds, and none of them changes.
+    sign = (run.run_id, run.version, run.op_id, versions, len(rows))
     known = st.session_state.get(_DRAWN)
     if known is not None and known[0] == sign and run.ended is not None:
         return known[1:]  # type: ignore[no-any-return]
-    spans = spans_of(loaded, children)
+    spans = enriched(loaded, spans_of(loaded, children), rows)
     pieces = pieces_of(loaded, spans)
     found = spans, pieces, payload_of(spans, pieces)
     st.session_state[_DRAWN] = (sign, *found)
@@ -131,9 +147,11 @@ def _header(loaded: Loaded, ledger: Ledger, spans: Sequence[Span]) -> None:
         if run.parent is not None:
             address = run_address(run.parent.run_id, run.parent.position)
             st.link_button(f"Parent {escaped(run.parent.run_id)}", address)
-        for child in spans:
-            if child.run_id:
-                st.link_button(f"Child {escaped(child.run_id)}", run_address(child.run_id))
+        children = [each.run_id for each in spans if each.run_id]
+        for child in children[:LINKED]:
+            st.link_button(f"Child {escaped(child)}", run_address(child))
+        if len(children) > LINKED:
+            st.text(f"and {len(children) - LINKED} children more, in the timeline")
     tries = sum(span.tries - 1 for span in spans if span.kind == "tool")
     columns = st.columns(6)
     for column, (label, value) in zip(

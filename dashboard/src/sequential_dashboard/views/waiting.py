@@ -19,6 +19,11 @@ from ..words import ago, lasting, moment
 from .parts import ROWS, escaped, table, title
 from .repairing import answer
 
+FAR = 100 * 365 * 86_400.0
+"""Seconds from now within which times are looked for: all that anybody waits for."""
+
+_PLACES = "waiting_places"
+
 
 class Wait(NamedTuple):
     """One thing that a run waits for."""
@@ -34,24 +39,42 @@ class Wait(NamedTuple):
 def show() -> None:
     """Draw the page."""
     board, viewer = enter()
-    title("Waiting", "What open runs wait for, the longest wait first.")
-    page = board.reader.app.find(status=Status.PAUSED, limit=LOOKED_THROUGH)
-    now = board.reader.now()
-    found = list(waits(page.runs))
-    signals = sorted((each for each in found if each.kind == "signal"), key=lambda each: each.since)
+    title("Waiting", "What open runs wait for: signals, the longest wait first, and times.")
+    places: list[str | None] = st.session_state.setdefault(_PLACES, [None])
+    reader, now = board.reader, board.reader.now()
+    page = reader.app.find(status=Status.PAUSED, after=places[-1], limit=LOOKED_THROUGH)
+    signals = sorted(
+        (each for each in waits(page.runs) if each.kind == "signal"), key=lambda each: each.since
+    )
+    # The times that come next are found by them, however many runs there are.
+    soon = reader.by_wake((Status.PAUSED,), now + FAR, None, ROWS)
     timers = sorted(
-        (each for each in found if each.due is not None), key=lambda each: each.due or 0
+        (each for each in waits(soon.runs) if each.due is not None),
+        key=lambda each: each.due or 0.0,
     )
     one, two = st.tabs([f"Signals ({len(signals)})", f"Timers ({len(timers)})"])
     with one:
         _signals(board, viewer, signals, now)
+        _turn(len(page.runs), page.next, now)
     with two:
         _timers(timers, now)
-    more = "" if page.next is None else "; there are older ones"
-    st.caption(
-        f"{len(page.runs)} paused runs looked at, at {moment(now)}{more};"
-        f" of each kind the first {ROWS} are shown"
-    )
+        st.caption(f"Of the {len(soon.runs)} paused runs that wake next, at {moment(now)}.")
+
+
+def _turn(looked: int, token: str | None, now: float) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        first = len(st.session_state[_PLACES]) < 2
+        st.button("Newer", disabled=first, on_click=_back, key="waiting_back")
+        st.button("Older", disabled=token is None, on_click=_on, args=(token,), key="waiting_on")
+        st.caption(f"{looked} paused runs looked at, at {moment(now)}; the first {ROWS} are shown")
+
+
+def _back() -> None:
+    st.session_state[_PLACES].pop()
+
+
+def _on(token: str | None) -> None:
+    st.session_state[_PLACES].append(token)
 
 
 def waits(runs: Sequence[Run]) -> Iterator[Wait]:

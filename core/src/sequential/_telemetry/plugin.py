@@ -1,41 +1,33 @@
-"""Tells OpenTelemetry of runs: one trace per run, one span per invocation, step and attempt.
+"""One trace per run, one span per invocation, step and attempt: the observer that tells of them.
 
-The only file that knows OpenTelemetry, imported only when telemetry is on. All ids but those of
-invocations are derived from the record, so that every process adds to the same trace and no span
-stays open while nothing runs. Attributes are an allow-list: never an input, a result or the message
-of an exception. One observer among others; the engine does not know it. Spans are made on a thread
-of their own, while a run waits for its storage.
+All ids are derived from the record, so that every process adds to the same trace and no span stays
+open while nothing runs. Attributes are an allow-list: never an input, a result or the message of
+an exception. One observer among others; the engine does not know it. Spans are made on a thread of
+their own, while a run waits for its storage.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
-import os
-import random
 import threading
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from contextvars import Token
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import distributions, entry_points
 from typing import NamedTuple, Self
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Tracer, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from ._aside import Aside
-from ._calls import Pending, ToolCall, ToolContext, ToolResult
-from ._events import (
+from .._aside import Aside
+from .._calls import Pending, ToolCall, ToolContext, ToolResult
+from .._events import (
     AttemptFinished,
     Event,
     InvocationStarted,
@@ -43,10 +35,20 @@ from ._events import (
     SignalDropped,
     StepRecorded,
 )
-from ._span_ids import attempt_span_id, step_span_id, trace_id_of
-from ._spans import Told, run_span_id, told_attempt, told_invocation, told_run, told_step
-from .errors import ConfigError
-from .hookspecs import hookimpl
+from .._keeper import Keeper
+from .._span_ids import (
+    attempt_span_id,
+    invocation_span_id,
+    run_span_id,
+    step_span_id,
+    trace_id_of,
+)
+from .._spans import Told, told_attempt, told_invocation, told_run, told_step
+from ..errors import ConfigError
+from ..hookspecs import hookimpl
+from .contexts import PreparedIds, below, beside, caller, carrier, links_to
+from .foreign import collect_for, row_of_ours
+from .providers import otlp_tracer_provider, version
 
 _log = logging.getLogger("sequential")
 
@@ -56,44 +58,7 @@ _ROOM = 8192
 _ENTRIES = 4096
 """Invocations remembered at most: one that failed with its storage never says that it finished."""
 
-_EXPORTERS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
-
-_W3C = TraceContextTextMapPropagator()
-
 Answer = ToolResult | Pending | None
-
-
-class _PreparedIds(IdGenerator):
-    """Hands out the ids laid ready on this thread."""
-
-    ready = threading.local()
-
-    def generate_trace_id(self) -> int:
-        return int(self.ready.trace)
-
-    def generate_span_id(self) -> int:
-        return int(self.ready.span)
-
-
-def carrier() -> dict[str, str]:
-    """Return the W3C context of the current span, to be stored with a run; empty without one.
-
-    Holds ``traceparent`` and at most 512 characters of ``tracestate``; never baggage.
-    """
-    found: dict[str, str] = {}
-    _W3C.inject(found)
-    if len(found.get("tracestate", "")) > 512:  # as many as W3C asks everybody to carry
-        del found["tracestate"]
-    return found
-
-
-def _links(target: SpanContext) -> list[Link]:
-    return [Link(target)] if target.is_valid else []
-
-
-def _caller(stored: Mapping[str, str]) -> SpanContext:
-    """Return the span that started the run. Only linked to: whether to sample is decided here."""
-    return trace.get_current_span(_W3C.extract(stored, Context())).get_span_context()
 
 
 @dataclass(slots=True)
@@ -140,15 +105,16 @@ class Telemetry:
             raise ConfigError("telemetry", type(provider).__name__, remedy)
         self.provider = provider
         self.failures = 0
-        tracer = provider.get_tracer("sequential", _version())
+        tracer = provider.get_tracer("sequential", version())
         self._tracer = tracer if isinstance(tracer, Tracer) else None  # None: OTEL_SDK_DISABLED
         if self._tracer is not None:
-            self._tracer.id_generator = _PreparedIds()
+            self._tracer.id_generator = PreparedIds()
         self._root = lru_cache(1024)(self._decided)
         self._invocations: dict[tuple[str, int], _Invocation] = {}
+        self._keeper: Keeper | None = None
         self._aside = Aside(self._hear, _ROOM)
         # Before the provider's own end, which was registered earlier.
-        atexit.register(_finish, weakref.ref(self._aside))
+        atexit.register(_finish, weakref.ref(self))
 
     @classmethod
     def otlp(cls) -> Self:
@@ -159,9 +125,23 @@ class Telemetry:
         Raises:
             ConfigError: The exporter is not installed; the message says what to install.
         """
-        provider = TracerProvider(resource=Resource.create({"sequential.version": _version()}))
-        provider.add_span_processor(BatchSpanProcessor(_exporter()))
-        return cls(provider)
+        return cls(otlp_tracer_provider())
+
+    @classmethod
+    def stored(cls) -> Self:
+        """Make no spans at all, only the rows of a span store: see `keep`."""
+        made = cls(TracerProvider(ALWAYS_OFF, shutdown_on_exit=False))
+        made._tracer = None
+        return made
+
+    def keep(self, keeper: Keeper) -> None:
+        """Also leave to *keeper* what the records of runs do not say, whatever is sampled.
+
+        And the spans that other instrumentations make below those of runs, in this provider and in
+        the one that is set for the process.
+        """
+        self._keeper = keeper
+        collect_for(self.provider, keeper)
 
     def flush(self, seconds: float = 2.0) -> bool:
         """Hand what was told so far to the exporters, for at most *seconds*; never raises.
@@ -173,7 +153,7 @@ class Telemetry:
         answers: list[bool] = []
 
         def work() -> None:
-            told = self._aside.wait(seconds)
+            told = self.finish(seconds)
             try:
                 answers.append(self.provider.force_flush(max(1, int(seconds * 1000))) and told)
             except Exception as error:  # noqa: BLE001  (an exporter may fail in any way)
@@ -183,6 +163,11 @@ class Telemetry:
         thread.start()
         thread.join(seconds)
         return answers == [True]
+
+    def finish(self, seconds: float) -> bool:
+        """Let what was heard become spans and rows, for at most *seconds* each; say whether."""
+        told = self._aside.wait(seconds)
+        return (self._keeper is None or self._keeper.flush(seconds)) and told
 
     @hookimpl
     def sequential_trace(self) -> Mapping[str, str] | None:
@@ -194,6 +179,8 @@ class Telemetry:
         """Tell of *event*, a little later."""
         current = None
         if isinstance(event, InvocationStarted):
+            if self._keeper is not None:
+                self._keeper.see(trace_id_of(event.run.run_id, event.run.created))
             current = trace.get_current_span().get_span_context()
         dropped = self._aside.dropped
         self._aside.put(_Heard(event, threading.get_ident(), current))
@@ -220,8 +207,11 @@ class Telemetry:
         try:
             root = self._root(call.run_id, call.run_created, call.flow)
             step = step_span_id(call.run_id, call.generation, call.position)
-            span = _beside(root, attempt_span_id(step, call.attempt, call.fence))
-            return contexts.attach(trace.set_span_in_context(NonRecordingSpan(span)))
+            span = beside(root, attempt_span_id(step, call.attempt, call.fence))
+            if self._keeper is not None:
+                self._keeper.see(root.trace_id)
+                collect_for(trace.get_tracer_provider(), self._keeper)
+            return contexts.attach(below(span))
         except Exception as error:  # noqa: BLE001  (a sampler may fail in any way)
             self._failed(error)
             return None
@@ -240,7 +230,7 @@ class Telemetry:
         if isinstance(event, InvocationStarted):
             return self._remember(key, root, event, heard.current)
         found = self._invocations.get(key)
-        links: Sequence[Link] = () if found is None else _links(found.context)
+        links: Sequence[Link] = () if found is None else links_to(found.context)
         if isinstance(event, AttemptFinished):
             told = told_attempt(event)
             if found is not None:
@@ -251,7 +241,7 @@ class Telemetry:
                 told = told._replace(error=told.error and found.error)
                 found.error = None
         elif isinstance(event, RunEnded):
-            told, links = told_run(run, event.at), _links(_caller(run.trace))
+            told, links = told_run(run, event.at), links_to(caller(run.trace))
         elif found is None or isinstance(event, SignalDropped):
             return None
         else:
@@ -270,27 +260,36 @@ class Telemetry:
     ) -> None:
         if len(self._invocations) >= _ENTRIES:
             self._invocations.pop(next(iter(self._invocations)), None)
-        own = _beside(root, random.SystemRandom().getrandbits(64) or 1)
-        links = () if current is None else _links(current)
+        own = beside(root, invocation_span_id(event.run.run_id, event.run.fence))
+        links = () if current is None else links_to(current)
         self._invocations[key] = _Invocation(own, event.at, event.warm, links)
 
     def _decided(self, run_id: str, created: float, flow: str) -> SpanContext:
         """Return the context of a run's own span, with what the sampler says of its trace."""
         number, flags = trace_id_of(run_id, created), TraceFlags.DEFAULT
-        if self._tracer is not None:
-            answer = self._tracer.sampler.should_sample(Context(), number, f"run {flow}")
+        sampler = self._sampler()
+        if sampler is not None:
+            answer = sampler.should_sample(Context(), number, f"run {flow}")
             flags = TraceFlags.SAMPLED if answer.decision is Decision.RECORD_AND_SAMPLE else flags
         span = run_span_id(run_id)
         return SpanContext(number, span, is_remote=False, trace_flags=TraceFlags(flags))
 
+    def _sampler(self) -> Sampler | None:
+        """Return who decides: where no spans are made here, those of tools still may be."""
+        if self._tracer is not None:
+            return self._tracer.sampler
+        set_for_process = trace.get_tracer_provider()
+        return set_for_process.sampler if isinstance(set_for_process, TracerProvider) else None
+
     def _tell(self, root: SpanContext, told: Told, links: Sequence[Link]) -> None:
+        if self._keeper is not None and not told.recorded:
+            self._keeper.put(row_of_ours(told, root.trace_id, links, self.provider.resource))
         if self._tracer is None:
             return
         context, (started, ended) = Context(), told.times
         if told.parent is not None:
-            above = NonRecordingSpan(_beside(root, told.parent))
-            context = trace.set_span_in_context(above, context)
-        _PreparedIds.ready.trace, _PreparedIds.ready.span = root.trace_id, told.span
+            context = below(beside(root, told.parent), context)
+        PreparedIds.ready.trace, PreparedIds.ready.span = root.trace_id, told.span
         span = self._tracer.start_span(
             told.name, context, attributes=told.attributes, links=links,
             start_time=int(started * 1e9),
@@ -301,30 +300,7 @@ class Telemetry:
         span.end(int(max(started, ended) * 1e9))
 
 
-def _finish(kept: weakref.ref[Aside[_Heard]]) -> None:
+def _finish(kept: weakref.ref[Telemetry]) -> None:
     """At the end of the process, let what was heard become spans."""
-    if (aside := kept()) is not None:
-        aside.wait(2.0)
-
-
-def _beside(root: SpanContext, span: int) -> SpanContext:
-    """Return the context of another span of the same trace."""
-    return SpanContext(root.trace_id, span, is_remote=False, trace_flags=root.trace_flags)
-
-
-def _version() -> str:
-    return next((each.version for each in distributions(name="sequential-core")), "0")
-
-
-def _exporter() -> SpanExporter:
-    chosen = [os.environ.get(f"OTEL_EXPORTER_OTLP_{each}PROTOCOL") for each in ("TRACES_", "")]
-    protocol = chosen[0] or chosen[1] or "http/protobuf"
-    if protocol not in _EXPORTERS:
-        raise ConfigError("OTEL_EXPORTER_OTLP_PROTOCOL", protocol, "use http/protobuf or grpc")
-    entry = _EXPORTERS[protocol]
-    for found in entry_points(group="opentelemetry_traces_exporter", name=entry):
-        made: SpanExporter = found.load()()
-        return made
-    package = f"opentelemetry-exporter-{entry.replace('_', '-')}"
-    remedy = f"its exporter is not installed; it needs: pip install {package}"
-    raise ConfigError("telemetry", "otlp", remedy)
+    if (telemetry := kept()) is not None:
+        telemetry.finish(2.0)
