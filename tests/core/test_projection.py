@@ -393,19 +393,22 @@ def test_how_far_it_came_is_written_last(world: World) -> None:
     assert world.into.marks() == (world.clock.now(), world.clock.now())
 
 
-def test_statistics_are_made_after_a_pass_where_there_are_any(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[object] = []
-    world.create("a", 1)
-    monkeypatch.setattr(
-        world.into,
-        "roll_up",
-        lambda: made.append(len(world.into.find(Query()).runs)),
-        raising=False,
-    )
+def test_statistics_are_made_after_a_pass_and_seen_by_who_looks(world: World) -> None:
+    world.create("a")
     world.projector.go_on()
-    assert made == [True]
+    now = world.clock.now()
+    step = make_step(0, op_id="done", started=now, ended=now + 2.0)
+    run = world.runs.load("a")
+    assert run is not None
+    done = evolve(run.run, cursor=1, op_id="done")
+    assert world.runs.commit(done, run.run, [step]) is not STALE
+    world.clock.advance(3600.0)
+    world.projector.go_on()
+    storage = open_projection(f"projection:///{world.path}", world.clock)
+    rolled = storage.rollups(0.0, world.clock.now())
+    assert [(row.tool, row.calls, row.longest) for row in rolled.rows] == [("api.user", 1, 2.0)]
+    assert rolled.until == world.clock.now()
+    storage.close()
 
 
 # -- looking at it
@@ -426,6 +429,7 @@ WRITES: dict[str, Callable[[Storage, Run], object]] = {
     "due": lambda storage, run: storage.due(10, None, 30.0),
     "put_value": lambda storage, run: storage.put_value("a", b"1"),
     "purge": lambda storage, run: storage.purge(run),
+    "roll_up": lambda storage, run: storage.roll_up(),  # type: ignore[attr-defined]
     "drop_values": lambda storage, run: storage.drop_values("a"),  # type: ignore[attr-defined]
 }
 

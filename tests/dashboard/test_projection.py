@@ -16,7 +16,7 @@ from sequential.storage import Status
 from sequential_dashboard.board import Board, hold
 from sequential_dashboard.command import opened
 from sequential_dashboard.settings import Settings
-from tests.dashboard.pages import PAGES, errors, said, visit
+from tests.dashboard.pages import errors, said, visit
 
 LARGE = 100_000
 
@@ -82,12 +82,20 @@ def look(bucket: Bucket) -> Iterator[Callable[..., Board]]:
         yield look
 
 
-def test_every_page_shows_the_copy(look: Callable[..., Board]) -> None:
+def test_pages_show_the_copy(look: Callable[..., Board]) -> None:
     look()
-    for page in PAGES:
+    for page in ("overview", "runs", "failures", "tools", "run"):
         test = visit(page, **({"id": "failed"} if page == "run" else {}))
         assert errors(test) == [], page
     assert "the bank is closed" in said(visit("run", id="failed"))
+
+
+@pytest.mark.parametrize("values", [None, "memory:"])
+def test_it_says_how_late_the_copy_is(look: Callable[..., Board], values: str | None) -> None:
+    board = look(values=values)
+    facts = visit("system").dataframe[0].value
+    assert "copied until" in set(facts.iloc[:, 0])
+    assert board.reader.now() >= board.reader.app.storage.upto > 0  # type: ignore[attr-defined]
 
 
 def test_an_action_is_done_at_the_source(look: Callable[..., Board], bucket: Bucket) -> None:

@@ -31,6 +31,11 @@ class ReadOnlyStorage:
         return getattr(self._storage, "schema", None)
 
     @property
+    def upto(self) -> float | None:
+        """When what a projection has was last whole; None for any other storage."""
+        return getattr(self._storage, "upto", None)
+
+    @property
     def rollups(self) -> Callable[[float, float], Rolled] | None:
         """As the storage's, if it makes statistics; it never makes them for who only looks."""
         return getattr(self._storage, "rollups", None)

@@ -89,10 +89,7 @@ class Projector:
         look()
         if now is not None:
             self._into.mark(now, compared)
-        # Statistics of tools by the hour, where this version makes them.
-        roll_up = getattr(self._into, "roll_up", None)
-        if callable(roll_up):
-            roll_up()
+        self._into.roll_up()
         return Copied(**self._counts)
 
     # -- what to look at

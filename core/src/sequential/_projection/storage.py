@@ -81,6 +81,10 @@ class ProjectionStorage(SqliteStorage):
         """Refuse."""
         self._refuse()
 
+    def roll_up(self) -> float:
+        """Refuse: who copies runs makes their statistics as well."""
+        self._refuse()
+
     def probe(self) -> Probe:
         """Say whether the file is whole, and how far it came; the contract is not tried."""
         with self._connections.reading() as connection:

@@ -34,6 +34,9 @@ def _storage(board: Board) -> None:
         "time": moment(board.reader.now()),
         "messages": "carried" if app.transport.carries else "none: workers look by themselves",
     }
+    upto = getattr(app.storage, "upto", None)
+    if upto is not None:
+        facts["copied until"] = moment(upto)
     frame = pd.DataFrame([[name, str(fact)] for name, fact in facts.items()], columns=["", "is"])
     table(frame, key="system_storage")
     st.caption("`sequential doctor` tries what the storage promises; this page only reads.")
