@@ -8,6 +8,7 @@ from ._rollups import (
     fold,
     looked_until,
     pack_rollup,
+    part_of,
     pause_after,
     unpack_rollup,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "pack_log",
     "pack_rollup",
     "pack_span",
+    "part_of",
     "pause_after",
     "percentile",
     "run_span_id",
