@@ -1,4 +1,4 @@
-"""What a plugin that keeps spans is written against: the contract, its rows, and rollups."""
+"""What plugins that keep spans, or wake runs, are written against: the contract, its rows, ids."""
 
 from ._span_ids import (
     attempt_span_id,
@@ -20,6 +20,7 @@ from ._span_store import (
     bucket_seconds,
     percentile,
 )
+from ._woken import Woken, woken_by
 
 __all__ = [
     "BUCKETS",
@@ -30,6 +31,7 @@ __all__ = [
     "Rollup",
     "SpanRow",
     "SpanStore",
+    "Woken",
     "attempt_span_id",
     "bucket_of",
     "bucket_seconds",
@@ -38,4 +40,5 @@ __all__ = [
     "run_span_id",
     "step_span_id",
     "trace_id_of",
+    "woken_by",
 ]
