@@ -27,6 +27,9 @@ class Woken(NamedTuple):
 
 NOTHING = Woken()
 
+W3C = ("traceparent", "tracestate")
+"""Names of what a context travels under."""
+
 _WOKEN: ContextVar[Woken] = ContextVar("sequential_woken")
 
 
@@ -45,3 +48,24 @@ def woken_by(what: Woken) -> Iterator[None]:
         yield
     finally:
         _WOKEN.reset(token)
+
+
+def on_lambda(context: object, trigger: str, *, cold: bool) -> Woken:
+    """Return what an invocation of a function on AWS Lambda answers.
+
+    Args:
+        context: The context that Lambda hands over.
+        trigger: ``http``, ``pubsub`` or ``timer``.
+        cold: Whether it is the first one of its process.
+    """
+    attributes: dict[str, str | int | float | bool] = {
+        "faas.trigger": trigger,
+        "faas.coldstart": cold,
+    }
+    for name, known in (
+        ("faas.invocation_id", "aws_request_id"),
+        ("cloud.resource_id", "invoked_function_arn"),
+    ):
+        if isinstance(found := getattr(context, known, None), str):
+            attributes[name] = found
+    return Woken("internal" if trigger == "timer" else "server", attributes)

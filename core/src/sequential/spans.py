@@ -20,11 +20,12 @@ from ._span_store import (
     bucket_seconds,
     percentile,
 )
-from ._woken import Woken, woken_by
+from ._woken import W3C, Woken, on_lambda, woken_by
 
 __all__ = [
     "BUCKETS",
     "HOUR",
+    "W3C",
     "LogRow",
     "RollsUp",
     "Rolled",
@@ -36,6 +37,7 @@ __all__ = [
     "bucket_of",
     "bucket_seconds",
     "invocation_span_id",
+    "on_lambda",
     "percentile",
     "run_span_id",
     "step_span_id",
