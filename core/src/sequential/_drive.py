@@ -145,7 +145,8 @@ class Driver:
         """
         delay = delay if delay > _SOON else 0.0
         if delay <= self._transport.longest_delay:
-            self.send_all([ResumeMessage(run.run_id, delay, run.op_id, run.trace)])
+            trace = self._plugins.trace() or run.trace
+            self.send_all([ResumeMessage(run.run_id, delay, run.op_id, trace)])
 
     def send_all(self, messages: Sequence[ResumeMessage]) -> int:
         """Send *messages*; return how many were taken."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import _codec, _typed
 from ._attempts import compared_input
+from ._events import Spent
 from ._failure import tool_error
 from ._flow import Flow
 from ._frame import Frame
@@ -63,6 +64,7 @@ class Player:
         ready: Records that the flow has not been given yet.
         step: What the flow waits for.
         asked: The same in terms of records.
+        spent: What the records that the flow was given took together; only if that is observed.
     """
 
     def __init__(self, engine: Engine, flow: Flow[..., Any], records: Iterable[StepRecord]) -> None:
@@ -73,6 +75,7 @@ class Player:
         self.step: Step[Any] | None = None
         self.asked = Asked("", StepKind.SAVE)
         self._count = 0
+        self.spent = Spent()
         self._thrown: list[tuple[BaseException, str]] = []
 
     def play(self, run: Run) -> Requests[Over | None]:
@@ -200,6 +203,8 @@ class Player:
         if error is not None:
             self._thrown.append((error, record.position))
         assert self.frame is not None
+        if self.engine.observed:
+            self.spent = _added(self.spent, record)
         scope = self.frame.scope
         scope.records = record.number + 1
         scope.draws = 0
@@ -269,6 +274,13 @@ class Player:
         """Unwind the flow, if it was called."""
         if self.frame is not None:
             self.frame.discard()
+
+
+def _added(spent: Spent, record: StepRecord) -> Spent:
+    retries, active, waited = spent
+    if record.kind is StepKind.TOOL:
+        return Spent(retries + record.attempts - 1, active + record.ended - record.started, waited)
+    return Spent(retries, active, waited + record.ended - record.started)
 
 
 def input_place(run_id: str) -> Place:

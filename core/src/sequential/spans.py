@@ -1,4 +1,4 @@
-"""What keeps or shows spans is written against: a store's contract, rollups, what spans say."""
+"""What keeps, shows or starts spans is written against: stores, rollups, ids, who woke a run."""
 
 from ._rollups import (
     ROLLUPS_KEPT,
@@ -34,11 +34,13 @@ from ._span_store import (
     percentile,
 )
 from ._spans import Told, told_run, told_step
+from ._woken import W3C, Woken, on_lambda, woken_by
 
 __all__ = [
     "BUCKETS",
     "HOUR",
     "ROLLUPS_KEPT",
+    "W3C",
     "LogRow",
     "Part",
     "RollsUp",
@@ -47,6 +49,7 @@ __all__ = [
     "SpanRow",
     "SpanStore",
     "Told",
+    "Woken",
     "attempt_span_id",
     "bucket_edges",
     "bucket_of",
@@ -55,6 +58,7 @@ __all__ = [
     "fold",
     "invocation_span_id",
     "looked_until",
+    "on_lambda",
     "pack_log",
     "pack_rollup",
     "pack_span",
@@ -69,4 +73,5 @@ __all__ = [
     "unpack_logs",
     "unpack_rollup",
     "unpack_spans",
+    "woken_by",
 ]

@@ -1,9 +1,9 @@
-"""One trace per run, one span per invocation, step and attempt: the observer that tells of them.
+"""One trace per run, one span per invocation, step, wait and attempt: the observer that tells.
 
 All ids are derived from the record, so that every process adds to the same trace and no span stays
 open while nothing runs. Attributes are an allow-list: never an input, a result or the message of
-an exception. One observer among others; the engine does not know it. Spans are made on a thread of
-their own, while a run waits for its storage.
+an exception. One observer among others; the engine does not know it. Spans, rows and metrics are
+made on a thread of their own, while a run waits for its storage.
 """
 
 from __future__ import annotations
@@ -12,43 +12,38 @@ import atexit
 import logging
 import threading
 import weakref
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextvars import Token
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from opentelemetry import context as contexts
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Tracer, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler
-from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Link, SpanContext
 
 from .._aside import Aside
 from .._calls import Pending, ToolCall, ToolContext, ToolResult
 from .._events import (
     AttemptFinished,
     Event,
+    InvocationFinished,
     InvocationStarted,
     RunEnded,
-    SignalDropped,
     StepRecorded,
 )
 from .._keeper import Keeper
-from .._span_ids import (
-    attempt_span_id,
-    invocation_span_id,
-    run_span_id,
-    step_span_id,
-    trace_id_of,
-)
-from .._spans import Told, told_attempt, told_invocation, told_run, told_step
+from .._span_ids import attempt_span_id, invocation_span_id, step_span_id
+from .._spans import Told, told_attempt, told_backoff, told_invocation, told_run, told_step
+from .._woken import NOTHING, Woken, woken
 from ..errors import ConfigError
 from ..hookspecs import hookimpl
-from .contexts import PreparedIds, below, beside, caller, carrier, links_to
+from .contexts import below, beside, caller, carrier, links_to
 from .foreign import collect_for, row_of_ours
-from .providers import otlp_tracer_provider, version
+from .metrics import Metrics
+from .providers import otlp_meter_provider, otlp_tracer_provider
+from .traces import Traces
 
 _log = logging.getLogger("sequential")
 
@@ -61,23 +56,26 @@ _ENTRIES = 4096
 Answer = ToolResult | Pending | None
 
 
-@dataclass(slots=True)
-class _Invocation:
-    """An invocation under way on one thread; *links* lead to whoever called for it."""
-
-    context: SpanContext
-    started: float
-    warm: bool
-    links: Sequence[Link]
-    error: str | None = None
-
-
 class _Heard(NamedTuple):
-    """An event, with the thread that it came from and the span that was current there."""
+    """An event, with the thread that it came from, and what it answered there."""
 
     event: Event
     thread: int
-    current: SpanContext | None
+    current: SpanContext | None = None
+    woken: Woken = NOTHING
+
+
+class _Invocation:
+    """An invocation under way on one thread; *links* lead to whoever called for it."""
+
+    __slots__ = ("begun", "context", "error", "links", "woken")
+
+    def __init__(self, begun: InvocationStarted, context: SpanContext, heard: _Heard) -> None:
+        self.begun = begun
+        self.context = context
+        self.woken = heard.woken
+        self.links: Sequence[Link] = links_to(heard.current, caller(heard.woken.trace))
+        self.error: str | None = None
 
 
 class Telemetry:
@@ -87,14 +85,18 @@ class Telemetry:
     what is dropped because more happened than could be told.
     """
 
-    def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
-        """Tell *tracer_provider*, by default the one set for the process.
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        meter_provider: metrics.MeterProvider | None = None,
+    ) -> None:
+        """Tell *tracer_provider* and *meter_provider*, by default those set for the process.
 
-        Its samplers, limits, processors and resource apply. Samplers that decide by trace id (all
-        but rate limiters) decide alike in every process of a run.
+        Their samplers, limits, processors, views and resource apply. Samplers that decide by trace
+        id (all but rate limiters) decide alike in every process of a run.
 
         Raises:
-            ConfigError: It is not a provider of the OpenTelemetry SDK.
+            ConfigError: It is not a tracer provider of the OpenTelemetry SDK.
         """
         provider = tracer_provider or trace.get_tracer_provider()
         if not isinstance(provider, TracerProvider):
@@ -105,15 +107,14 @@ class Telemetry:
             raise ConfigError("telemetry", type(provider).__name__, remedy)
         self.provider = provider
         self.failures = 0
-        tracer = provider.get_tracer("sequential", version())
-        self._tracer = tracer if isinstance(tracer, Tracer) else None  # None: OTEL_SDK_DISABLED
-        if self._tracer is not None:
-            self._tracer.id_generator = PreparedIds()
-        self._root = lru_cache(1024)(self._decided)
+        self._meters: Any = meter_provider or metrics.get_meter_provider()
+        self._metrics = Metrics(self._meters)
+        self._traces = Traces(provider)
         self._invocations: dict[tuple[str, int], _Invocation] = {}
+        self._here = threading.local()
         self._keeper: Keeper | None = None
         self._aside = Aside(self._hear, _ROOM)
-        # Before the provider's own end, which was registered earlier.
+        # Before the providers' own ends, which were registered earlier.
         atexit.register(_finish, weakref.ref(self))
 
     @classmethod
@@ -121,17 +122,19 @@ class Telemetry:
         """Export by OTLP, as the standard ``OTEL_*`` environment variables say.
 
         Among them ``OTEL_EXPORTER_OTLP_PROTOCOL``: ``http/protobuf`` (default) or ``grpc``.
+        ``OTEL_METRICS_EXPORTER=none`` leaves metrics out.
 
         Raises:
             ConfigError: The exporter is not installed; the message says what to install.
         """
-        return cls(otlp_tracer_provider())
+        provider = otlp_tracer_provider()
+        return cls(provider, otlp_meter_provider(provider.resource))
 
     @classmethod
     def stored(cls) -> Self:
         """Make no spans at all, only the rows of a span store: see `keep`."""
         made = cls(TracerProvider(ALWAYS_OFF, shutdown_on_exit=False))
-        made._tracer = None
+        made._traces.tracer = None
         return made
 
     def keep(self, keeper: Keeper) -> None:
@@ -155,7 +158,11 @@ class Telemetry:
         def work() -> None:
             told = self.finish(seconds)
             try:
-                answers.append(self.provider.force_flush(max(1, int(seconds * 1000))) and told)
+                for each in (self.provider, self._meters):
+                    # Only providers of the SDK have something to hand over.
+                    force = getattr(each, "force_flush", None)
+                    told = (force is None or force(max(1, int(seconds * 1000)))) and told
+                answers.append(told)
             except Exception as error:  # noqa: BLE001  (an exporter may fail in any way)
                 self._failed(error)
 
@@ -171,21 +178,37 @@ class Telemetry:
 
     @hookimpl
     def sequential_trace(self) -> Mapping[str, str] | None:
-        """Let a new run remember the span it was started in."""
-        return carrier() or None
+        """Let a new run, or a message, remember the span it comes from."""
+        found = carrier()
+        under_way = getattr(self._here, "invocation", None)
+        if not found and under_way is not None:
+            found = carrier(below(under_way, Context()))
+        return found or None
 
     @hookimpl
     def sequential_observe(self, event: Event) -> None:
         """Tell of *event*, a little later."""
-        current = None
+        heard = _Heard(event, threading.get_ident())
         if isinstance(event, InvocationStarted):
-            if self._keeper is not None:
-                self._keeper.see(trace_id_of(event.run.run_id, event.run.created))
             current = trace.get_current_span().get_span_context()
+            heard = heard._replace(current=current, woken=woken())
+            self._enter(event)
+        elif isinstance(event, InvocationFinished):
+            self._here.invocation = None
         dropped = self._aside.dropped
-        self._aside.put(_Heard(event, threading.get_ident(), current))
+        self._aside.put(heard)
         if self._aside.dropped != dropped:
             self._failed(OverflowError())
+
+    def _enter(self, event: InvocationStarted) -> None:
+        try:
+            run = event.run
+            root = self._traces.root(run)
+            self._here.invocation = beside(root, invocation_span_id(run.run_id, run.fence))
+            if self._keeper is not None:
+                self._keeper.see(root.trace_id)
+        except Exception as error:  # noqa: BLE001  (a sampler may fail in any way)
+            self._failed(error)
 
     def _hear(self, heard: _Heard) -> None:
         try:
@@ -205,7 +228,7 @@ class Telemetry:
 
     def _entered(self, call: ToolContext) -> Token[Context] | None:
         try:
-            root = self._root(call.run_id, call.run_created, call.flow)
+            root = self._traces.root_of(call.run_id, call.run_created, call.flow)
             step = step_span_id(call.run_id, call.generation, call.position)
             span = beside(root, attempt_span_id(step, call.attempt, call.fence))
             if self._keeper is not None:
@@ -223,81 +246,53 @@ class Telemetry:
             _log.warning("telemetry failed, runs go on without: %s", type(error).__name__)
 
     def _observe(self, heard: _Heard) -> None:
-        event = heard.event
-        run = event.run
-        root = self._root(run.run_id, run.created, run.flow)
-        key = run.run_id, heard.thread
-        if isinstance(event, InvocationStarted):
-            return self._remember(key, root, event, heard.current)
+        event, key = heard.event, (heard.event.run.run_id, heard.thread)
+        root = self._traces.root(event.run)
         found = self._invocations.get(key)
+        self._metrics.record(event, None if found is None else found.begun)
         links: Sequence[Link] = () if found is None else links_to(found.context)
-        if isinstance(event, AttemptFinished):
-            told = told_attempt(event)
-            if found is not None:
-                found.error = event.error
-        elif isinstance(event, StepRecorded):
-            told = told_step(run, event.step)
-            if found is not None and found.error:
-                told = told._replace(error=told.error and found.error)
-                found.error = None
+        if isinstance(event, InvocationStarted):
+            self._remember(key, root, event, heard)
+        elif isinstance(event, AttemptFinished | StepRecorded):
+            for told in _told_of_step(event, found):
+                self._tell(root, told, links)
         elif isinstance(event, RunEnded):
-            told, links = told_run(run, event.at), links_to(caller(run.trace))
-        elif found is None or isinstance(event, SignalDropped):
-            return None
-        else:
+            self._tell(root, told_run(event), links_to(caller(event.run.trace)))
+        elif found is not None and isinstance(event, InvocationFinished):
             del self._invocations[key]
-            own, times = found.context.span_id, (found.started, event.at)
-            told = told_invocation(run, event.outcome, own, times, warm=found.warm)
-            links = found.links
-        return self._tell(root, told, links)
+            self._tell(root, told_invocation(event, found.begun, found.woken), found.links)
 
     def _remember(
-        self,
-        key: tuple[str, int],
-        root: SpanContext,
-        event: InvocationStarted,
-        current: SpanContext | None,
+        self, key: tuple[str, int], root: SpanContext, event: InvocationStarted, heard: _Heard
     ) -> None:
         if len(self._invocations) >= _ENTRIES:
             self._invocations.pop(next(iter(self._invocations)), None)
         own = beside(root, invocation_span_id(event.run.run_id, event.run.fence))
-        links = () if current is None else links_to(current)
-        self._invocations[key] = _Invocation(own, event.at, event.warm, links)
-
-    def _decided(self, run_id: str, created: float, flow: str) -> SpanContext:
-        """Return the context of a run's own span, with what the sampler says of its trace."""
-        number, flags = trace_id_of(run_id, created), TraceFlags.DEFAULT
-        sampler = self._sampler()
-        if sampler is not None:
-            answer = sampler.should_sample(Context(), number, f"run {flow}")
-            flags = TraceFlags.SAMPLED if answer.decision is Decision.RECORD_AND_SAMPLE else flags
-        span = run_span_id(run_id)
-        return SpanContext(number, span, is_remote=False, trace_flags=TraceFlags(flags))
-
-    def _sampler(self) -> Sampler | None:
-        """Return who decides: where no spans are made here, those of tools still may be."""
-        if self._tracer is not None:
-            return self._tracer.sampler
-        set_for_process = trace.get_tracer_provider()
-        return set_for_process.sampler if isinstance(set_for_process, TracerProvider) else None
+        self._invocations[key] = _Invocation(event, own, heard)
 
     def _tell(self, root: SpanContext, told: Told, links: Sequence[Link]) -> None:
         if self._keeper is not None and not told.recorded:
             self._keeper.put(row_of_ours(told, root.trace_id, links, self.provider.resource))
-        if self._tracer is None:
-            return
-        context, (started, ended) = Context(), told.times
-        if told.parent is not None:
-            context = below(beside(root, told.parent), context)
-        PreparedIds.ready.trace, PreparedIds.ready.span = root.trace_id, told.span
-        span = self._tracer.start_span(
-            told.name, context, attributes=told.attributes, links=links,
-            start_time=int(started * 1e9),
-        )  # fmt: skip
-        if told.error is not None:
-            span.set_attribute("error.type", told.error[:256])
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(int(max(started, ended) * 1e9))
+        self._traces.tell(root, told, links)
+
+
+def _told_of_step(
+    event: AttemptFinished | StepRecorded, found: _Invocation | None
+) -> Iterator[Told]:
+    """Return the spans of an attempt and the wait before it, or of a recorded step."""
+    if isinstance(event, AttemptFinished):
+        if found is not None:
+            found.error = event.error
+        rest = told_backoff(event)
+        yield from () if rest is None else (rest,)
+        yield told_attempt(event)
+        return
+    told = told_step(event.run, event.step)
+    if found is not None and found.error:
+        # The record has the class of the error inside its value, which is not opened here.
+        told = told._replace(error=told.error and found.error)
+        found.error = None
+    yield told
 
 
 def _finish(kept: weakref.ref[Telemetry]) -> None:
