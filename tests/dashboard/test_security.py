@@ -172,7 +172,7 @@ def test_settings_that_keep_nobody_out_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_a_link_to_a_log_tool_is_an_address_and_names_what_it_looks_for(link: str) -> None:
-    assert checked(Settings("x", log_link="https://logs.example/?q={run_id}"))
+    assert checked(Settings("x", log_link="https://logs.example/?q={run_id}")).log_link
     with pytest.raises(ConfigError, match="http"):
         checked(Settings("x", log_link=link))
 
