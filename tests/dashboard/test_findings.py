@@ -99,6 +99,11 @@ def test_a_state_that_no_storage_knows_is_looked_for_page_by_page(demo: Opened) 
     assert page.runs[0].run_id == blocked[0]
 
 
+def test_runs_that_are_stalled_are_not_shown_as_running(demo: Opened) -> None:
+    assert demo.runs("running")
+    assert not set(demo.runs("running")) & set(demo.runs("stalled"))
+
+
 def test_pages_of_a_search_through_states_lose_none_and_repeat_none(demo: Opened) -> None:
     everything, after = [], None
     while True:
