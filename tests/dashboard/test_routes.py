@@ -57,7 +57,7 @@ def client(demo: Opened) -> Client:
 
 
 def gauge(demo: Opened, name: str) -> dict[str, float]:
-    return dict(next(each.values for each in gauges(demo.board.reader) if each.name == name))
+    return dict(next(each.readings for each in gauges(demo.board.reader) if each.name == name))
 
 
 def test_gauges_say_how_runs_stand(demo: Opened) -> None:

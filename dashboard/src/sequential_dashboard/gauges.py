@@ -28,11 +28,11 @@ _STATES = (Status.PAUSED, Status.RUNNING, Status.QUARANTINED)
 
 
 class Gauge(NamedTuple):
-    """One gauge: its *values* by the state that they are of, or under an empty text."""
+    """One gauge: its *readings* by the state that they are of, or under an empty text."""
 
     name: str
     help: str
-    values: Mapping[str, float]
+    readings: Mapping[str, float]
     unit: str = ""
 
 
@@ -87,7 +87,7 @@ def openmetrics(found: Iterable[Gauge]) -> str:
         if gauge.unit:
             lines.append(f"# UNIT {gauge.name} {gauge.unit}")
         lines.append(f"# HELP {gauge.name} {gauge.help}")
-        for state, value in gauge.values.items():
+        for state, value in gauge.readings.items():
             label = f'{{state="{state}"}}' if state else ""
             lines.append(f"{gauge.name}{label} {value:.12g}")
     return "\n".join([*lines, "# EOF", ""])
