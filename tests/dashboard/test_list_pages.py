@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sequential.storage import Status, evolve
+from sequential_dashboard import failures
+from sequential_dashboard.views import waiting
 from tests.dashboard.pages import PAGES, address, errors, said, visit
 from tests.fix_dashboard import Opened
 
@@ -118,6 +122,29 @@ def test_the_system_page_shows_what_was_done_from_here(demo: Opened) -> None:
     cells = "".join(each.value.to_csv() for each in visit("system").dataframe)
     assert "Ada" in cells
     assert demo.app.storage.deployment in cells
+
+
+def test_the_system_page_says_whether_anybody_sweeps(demo: Opened) -> None:
+    facts = "".join(each.value.to_csv() for each in visit("system").dataframe)
+    assert "longest due" in facts
+    assert "not kept" in facts
+    demo.clock.advance(3600.0)
+    assert "nobody looks at it" in said(visit("system"))
+
+
+def test_older_failures_and_waits_are_a_page_away(
+    demo: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(waiting, "LOOKED_THROUGH", 3)
+    for page in ("failures", "waiting"):
+        test = visit(page)
+        first = said(test)
+        test.button(key=f"{page}_on").click().run()
+        assert errors(test) == []
+        test.button(key=f"{page}_back").click().run()
+        assert said(test) == first
+        assert test.button(key=f"{page}_back").disabled
 
 
 def test_no_page_holds_more_than_a_page_of_rows(demo: Opened) -> None:

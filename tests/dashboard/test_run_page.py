@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from sequential.errors import StorageUnavailable
 from sequential.spans import LogRow, SpanRow, attempt_span_id, run_span_id, step_span_id
 from sequential.storage import Run, decode_value, evolve
+from sequential_dashboard.demo_flows import demo_registry
 from sequential_dashboard.words import trace_of
 from tests.dashboard.pages import errors, said, visit
 from tests.fix_dashboard import Opened
@@ -131,6 +134,32 @@ def test_a_run_is_forked_with_an_edited_result(demo: Opened) -> None:
     assert errors(test) == []
     forked = demo.app.find(tags={"forked_from": run_id}).runs[0]
     assert demo.app.value(forked, demo.app.steps(forked.run_id)[-1]) == "packed twice"
+
+
+def test_a_run_is_started_again_with_another_input(
+    demo: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = demo_registry(demo.clock, random.Random(1))
+    monkeypatch.setattr(demo.app.engine.registry, "flows", registry.flows)
+    run_id = next(each for each in demo.runs("failed") if each.startswith("order"))
+    key = f"again:{run_id}"
+    test = visit("run", id=run_id)
+    given = json.loads(test.text_area(key=f"{key}:input").value or "")
+    assert given.keys() == {"item", "amount"}
+    test.text_area(key=f"{key}:input").set_value(json.dumps(given | {"amount": 1})).run()
+    test.text_input(key=f"{key}_reason").set_value("cheaper").run()
+    for _ in range(2):  # pressed twice it is one run
+        test.checkbox(key=f"{key}_sure").check().run()
+        test.button(key=f"{key}_do").click().run()
+        assert errors(test) == []
+    (again,) = demo.app.find(tags={"forked_from": run_id}).runs
+    assert decode_value(again.input.data) == given | {"amount": 1}
+
+
+def test_what_is_masked_is_not_offered_as_an_input(demo: Opened) -> None:
+    demo.settle(payloads=False)
+    run_id = next(each for each in demo.runs("waiting") if each.startswith("feed"))
+    assert visit("run", id=run_id).text_area(key=f"again:{run_id}:input").value == "{}"
 
 
 # -- what a span store adds

@@ -26,6 +26,9 @@ BLOCKED_WITHIN = 3600.0
 LOOKED_THROUGH = 500
 """Runs that are looked at for one page at most, when few of them have the wanted state."""
 
+HALVES = 48
+"""Questions that find the oldest runs, at most: enough to tell milliseconds apart since 1970."""
+
 MOST_SPANS = 5_000
 """Spans of one trace that are read at most, beside the records."""
 
@@ -98,7 +101,8 @@ class Reader:
         no column of any storage: pages are looked through for it, at most `LOOKED_THROUGH` runs
         at a time, so that one page may hold few or none and still have a next.
         """
-        narrowed = any(str(STORED[each]) != each for each in wanted.states)
+        statuses = {STORED[each] for each in wanted.states}
+        narrowed = {each for each in STORED if STORED[each] in statuses} != set(wanted.states)
         found: list[Run] = []
         looked, now = 0, self.now()
         query = self._query(wanted, now, limit)
@@ -129,6 +133,26 @@ class Reader:
         """Return runs of *statuses* that wake before then, the earliest first."""
         query = Query(statuses=statuses, wakes_before=before, after=after, limit=limit)
         return self.app.storage.find(query)
+
+    def oldest(self, status: Status, limit: int = PAGE) -> Sequence[Run]:
+        """Return the runs of *status* that were created first: *limit*, or down to half as many.
+
+        Storages list the newest first. So a time is looked for before which few enough were
+        created, by halves: `HALVES` short questions at most.
+        """
+        low, high, found = 0.0, self.now() + 1.0, tuple[Run, ...]()
+        middle = high
+        for _ in range(HALVES):
+            query = Query(statuses=(status,), before=middle, limit=limit)
+            page = self.app.storage.find(query)
+            if page.next is None:
+                low, found = middle, tuple(page.runs)
+                if middle == high or 2 * len(found) >= limit:
+                    break
+            else:
+                high = middle
+            middle = (low + high) / 2
+        return found
 
     def loaded(self, run_id: str, known: Loaded | None = None) -> Loaded:
         """Return the run with all steps of its generation.

@@ -14,6 +14,7 @@ import streamlit as st
 from sequential.errors import ConfigError
 
 from .board import Board, hold
+from .routes import routes
 from .settings import Settings, is_loopback
 
 SECRET = 32
@@ -37,7 +38,7 @@ def serve(board: Board) -> None:
         can = "operators can act" if settings.actions else "read-only"
         click.echo(f"Sequential dashboard: {where} ({settings.storage}, {can})", err=True)
         with suppress(KeyboardInterrupt):
-            st.App(SCRIPT).run(config=config_of(settings))
+            st.App(SCRIPT, routes=routes(board)).run(config=config_of(settings))
     finally:
         hold(None)
 

@@ -14,7 +14,17 @@ from ..frames import group_frame, run_address
 from ..gate import enter
 from ..words import cut, moment
 from .address import remember
-from .parts import act_on_many, escaped, flows_for, table, title, values_for
+from .parts import (
+    act_on_many,
+    begin_anew,
+    escaped,
+    flows_for,
+    table,
+    title,
+    token_of,
+    turn,
+    values_for,
+)
 
 AT_ONCE = 100
 """Runs of a group that are retried at once, at most."""
@@ -27,21 +37,21 @@ def show() -> None:
         "Failures", "Runs that failed in the same step with the same message, but for what varies."
     )
     flow, tool = _chosen(flows_for(board))
-    found = look(board.reader, flow)
+    found = look(board.reader, flow, token_of("failures"))
     groups = of_tool(board.reader, found.groups, tool) if tool else found.groups
     now, values = board.reader.now(), values_for(board, viewer)
+    looked = f"{found.looked} failed runs looked at, at {moment(now)}"
     if not groups:
         st.success(escaped(_none(flow, tool)))
-        return
+        return turn("failures", found.next, looked)
     frame = group_frame(groups, now, values)
     table(frame, key="failures_table")
-    more = "" if found.next is None else "; there are older ones"
-    st.caption(f"{found.looked} failed runs looked at, at {moment(now)}{more}")
+    turn("failures", found.next, looked)
     st.download_button(
         "CSV", csv_text(list(frame.columns), frame.values.tolist()), "failures.csv", "text/csv",
         key="failures_csv", on_click="ignore",
     )  # fmt: skip
-    _one(board, viewer, groups)
+    return _one(board, viewer, groups)
 
 
 def _chosen(flows: list[str]) -> tuple[str, str]:
@@ -54,9 +64,20 @@ def _chosen(flows: list[str]) -> tuple[str, str]:
         flows = [*flows, state["failures_flow"]]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         flow = st.selectbox(
-            "Flow", ["", *flows], key="failures_flow", format_func=lambda name: name or "any"
+            "Flow",
+            ["", *flows],
+            key="failures_flow",
+            format_func=lambda name: name or "any",
+            on_change=begin_anew,
+            args=("failures",),
         )
-        tool = st.text_input("Failed in a call of", key="failures_tool", placeholder="any tool")
+        tool = st.text_input(
+            "Failed in a call of",
+            key="failures_tool",
+            placeholder="any tool",
+            on_change=begin_anew,
+            args=("failures",),
+        )
     remember(flow=flow or "", tool=tool.strip())
     return flow or "", tool.strip()
 

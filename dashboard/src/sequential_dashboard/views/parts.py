@@ -79,12 +79,37 @@ def links(frame: pd.DataFrame) -> Mapping[str, Any]:
     return {LINK: st.column_config.LinkColumn(LINK, display_text="open", width="small")}
 
 
+# -- one page after the other
+
+
+def token_of(key: str) -> str | None:
+    """Return where the page begins that is looked at under *key*; None for the first."""
+    tokens: list[str | None] = st.session_state.setdefault(f"{key}_places", [None])
+    return tokens[-1]
+
+
+def begin_anew(key: str) -> None:
+    """Go back to the first page."""
+    st.session_state[f"{key}_places"] = [None]
+
+
+def turn(key: str, token: str | None, said: str) -> None:
+    """Draw the way to the next page, which begins at *token*, and back, and what is *said*."""
+    tokens = st.session_state[f"{key}_places"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Newer", disabled=len(tokens) < 2, on_click=tokens.pop, key=f"{key}_back")
+        st.button(
+            "Older", disabled=token is None, on_click=tokens.append, args=(token,), key=f"{key}_on"
+        )
+        st.caption(said)
+
+
 # -- actions
 
 
 def act_on(board: Board, viewer: Viewer, run_id: str, state: str, version: int, key: str) -> None:
     """Draw the actions of one run: choose, say why, confirm."""
-    names = [name for name in possible(state) if name not in ("signal", "fork")]
+    names = [name for name in possible(state) if name not in ("signal", "fork", "again")]
     if not board.reader.app.transport.carries and "resume" in names:
         # There is nobody to tell: workers look for themselves.
         names.remove("resume")

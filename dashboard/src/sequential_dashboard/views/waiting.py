@@ -16,13 +16,11 @@ from ..frames import run_address
 from ..gate import enter
 from ..reading import LOOKED_THROUGH
 from ..words import ago, lasting, moment, notes_of
-from .parts import ROWS, escaped, table, title, values_for
+from .parts import ROWS, escaped, table, title, token_of, turn, values_for
 from .repairing import answer
 
 FAR = 100 * 365 * 86_400.0
 """Seconds from now within which times are looked for: all that anybody waits for."""
-
-_PLACES = "waiting_places"
 
 
 class Wait(NamedTuple):
@@ -46,9 +44,9 @@ def show() -> None:
         "What open runs wait for: first where another signal came than is waited for, then the"
         " longest wait; and times.",
     )
-    places: list[str | None] = st.session_state.setdefault(_PLACES, [None])
     reader, now = board.reader, board.reader.now()
-    page = reader.app.find(status=Status.PAUSED, after=places[-1], limit=LOOKED_THROUGH)
+    after = token_of("waiting")
+    page = reader.app.find(status=Status.PAUSED, after=after, limit=LOOKED_THROUGH)
     signals = sorted(
         (each for each in waits(page.runs) if each.kind == "signal"),
         key=lambda each: (not each.note, each.since),
@@ -62,26 +60,11 @@ def show() -> None:
     one, two = st.tabs([f"Signals ({len(signals)})", f"Timers ({len(timers)})"])
     with one:
         _signals(board, viewer, signals, now)
-        _turn(len(page.runs), page.next, now)
+        looked = f"{len(page.runs)} paused runs looked at, at {moment(now)}"
+        turn("waiting", page.next, f"{looked}; the first {ROWS} signals are shown")
     with two:
         _timers(timers, now)
         st.caption(f"Of the {len(soon.runs)} paused runs that wake next, at {moment(now)}.")
-
-
-def _turn(looked: int, token: str | None, now: float) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        first = len(st.session_state[_PLACES]) < 2
-        st.button("Newer", disabled=first, on_click=_back, key="waiting_back")
-        st.button("Older", disabled=token is None, on_click=_on, args=(token,), key="waiting_on")
-        st.caption(f"{looked} paused runs looked at, at {moment(now)}; the first {ROWS} are shown")
-
-
-def _back() -> None:
-    st.session_state[_PLACES].pop()
-
-
-def _on(token: str | None) -> None:
-    st.session_state[_PLACES].append(token)
 
 
 def waits(runs: Sequence[Run]) -> Iterator[Wait]:
