@@ -200,7 +200,8 @@ def browser(session: nox.Session) -> None:
     if "--screenshots" in session.posargs:
         session.run("python", "-m", "tests.browser.pictures", "docs/images", env=env)
     else:
-        session.run("pytest", "-s", "-p", "no:xdist", "tests/browser", *session.posargs, env=env)
+        options = ("-s", "-p", "no:xdist", "--timeout=300")
+        session.run("pytest", *options, "tests/browser", *session.posargs, env=env)
 
 
 def may_install() -> bool:

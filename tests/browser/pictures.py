@@ -53,8 +53,8 @@ def main(folder: Path) -> None:
 def _pictures(run_id: str) -> tuple[Picture, ...]:
     run = f"run?id={run_id}&step=4"
     return (
-        Picture("run-light", run, 730),
-        Picture("run-dark", run, 1080, "dark"),
+        Picture("run-light", run, 720),
+        Picture("run-dark", run, 720, "dark"),
         Picture("overview", "", 860),
         Picture("runs", "runs", 720),
         Picture("attention", "attention", 720, "dark"),

@@ -64,14 +64,19 @@ def test_what_is_selected_and_scrolled_stays_while_a_run_grows(
         watched.open(f"run?id={run_id}")
         timeline = Timeline(watched.page)
         _grows(timeline, 30)
+        assert timeline.told("following") == "true"
+        assert timeline.scrolled() > 0  # at its end
         timeline.scroll(0)
         timeline.click(3)
         details(watched.page, "2 · clock.tick")
         timeline.scroll(44)
         _grows(timeline, int(timeline.told("rows")) + 15)
         assert timeline.scrolled() == 44
+        assert timeline.told("following") == "false"
         timeline.selected("2")
         details(watched.page, "2 · clock.tick")
+        timeline.press("l")
+        assert timeline.scrolled() > 44
     finally:
         call(worker, "terminate", run_id)
     expect(watched.page.get_by_text("cancelled", exact=True)).to_be_visible()

@@ -127,6 +127,37 @@ def test_folds_open_and_close_and_zoom_goes_in_and_out(timeline: Timeline) -> No
     assert timeline.window() == whole
 
 
+def test_a_step_that_the_zoom_left_out_is_jumped_to(timeline: Timeline) -> None:
+    timeline.click(3)
+    timeline.press(*["+"] * 8)
+    begin, end = timeline.window()
+    assert end < 60_000
+    timeline.scroll(2_000 * 22)
+    timeline.click(3, 300)  # where its arrow is, at the left edge of the bars
+    timeline.selected("2002")
+    assert timeline.window()[0] > end
+    assert timeline.window()[1] - timeline.window()[0] == pytest.approx(end - begin, abs=2)
+
+
+def test_all_at_a_glance_is_painted_once(timeline: Timeline) -> None:
+    painted = timeline.told("painted")
+    for pixels in range(0, 4_000, 400):
+        timeline.scroll(pixels)
+    timeline.click(3)
+    timeline.press("+", "+", "0")
+    assert timeline.told("painted") == painted
+
+
+def test_the_selected_step_is_said(timeline: Timeline) -> None:
+    timeline.press("ArrowDown", "ArrowDown")
+    row = timeline.page.get_by_role("tree").get_by_role("treeitem")
+    expect(row).to_contain_text("0 table.write: value")
+    expect(row).to_have_attribute("aria-level", "2")
+    expect(row).to_have_attribute("aria-setsize", str(STEPS + 1))
+    timeline.press("ArrowLeft", "ArrowLeft")
+    expect(row).to_have_attribute("aria-expanded", "false")
+
+
 def test_a_search_selects_what_is_found(timeline: Timeline) -> None:
     timeline.press("/")
     timeline.page.keyboard.type("check")

@@ -289,11 +289,19 @@ class Timeline extends Drawing {
     this.draw();
   }
 
-  zoom(by, x = this.names + this.wide / 2) {
+  // Around *x*; by keys around what is selected, if that is in sight.
+  zoom(by, x = this.middle()) {
     const [from, to] = this.span;
     const share = (x - this.names) / this.wide, at = from + share * (to - from);
     const wide = Math.max((to - from) * by, this.scale.room / 1e6);
     this.show(at - share * wide, at + (1 - share) * wide);
+  }
+
+  middle() {
+    const all = this.names + this.wide / 2;
+    if (!this.selected) return all;  // nothing, or the run itself
+    const at = (this.x(this.start(this.selected)) + this.x(this.end(this.selected))) / 2;
+    return at >= this.names && at <= this.names + this.wide ? at : all;
   }
 
   reveal(row) {
