@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from .gate import enter
+from .board import current
+from .gate import enter, who
 from .views import (
     attention,
     compare,
@@ -21,8 +22,9 @@ from .views import (
 
 def pages() -> StreamlitPage:
     """Return the page of the address, for somebody who may look."""
-    enter()
-    return st.navigation(
+    # Said to strangers too, though not shown: else the address that they came to is forgotten
+    # while they log in.
+    page = st.navigation(
         [
             st.Page(
                 overview.show, title="Overview", icon=":material/dashboard:",
@@ -40,5 +42,7 @@ def pages() -> StreamlitPage:
                     url_path="compare"),
             st.Page(system.show, title="System", icon=":material/settings:", url_path="system"),
         ],
-        position="top",
+        position="hidden" if who(current()) is None else "top",
     )  # fmt: skip
+    enter()
+    return page

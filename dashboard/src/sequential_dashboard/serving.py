@@ -81,6 +81,9 @@ def config_of(settings: Settings) -> Mapping[str, Any]:
         # What an exception says may hold data.
         "client.showErrorDetails": "none",
         "runner.magicEnabled": False,
+        # What is chosen is not to look like what failed: Streamlit's own accent is red.
+        "theme.light.primaryColor": "#3b6fd4",
+        "theme.dark.primaryColor": "#7fa6f5",
     }
     if is_loopback(settings.host):
         # Against pages elsewhere whose name was made to point at this machine.

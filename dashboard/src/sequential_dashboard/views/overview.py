@@ -24,6 +24,9 @@ EVERY = 10.0
 BINS = 40
 """Bars over time, at most."""
 
+HIGH = 360
+"""Pixels of a chart."""
+
 _COLORS = {
     "completed": "#2e9e5b", "failed": "#d9534f", "cancelled": "#8c8c96", "running": "#8a63d2",
     "paused": "#4c7bd9", "quarantined": "#a94442", "purged": "#c9c9d1",
@@ -89,15 +92,17 @@ def _by_flow(counts: Counts) -> None:
     rows = [[flow, str(status), count] for (flow, status), count in counts.items()]
     frame = pd.DataFrame(rows, columns=["flow", "status", "runs"])
     scale = alt.Scale(domain=list(_COLORS), range=list(_COLORS.values()))
+    legend = alt.Legend(orient="bottom", title=None, columns=4)
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
             x=alt.X("runs:Q", title=None),
-            y=alt.Y("flow:N", title=None, sort="-x"),
-            color=alt.Color("status:N", scale=scale, legend=alt.Legend(orient="top", title=None)),
+            y=alt.Y("flow:N", title=None, sort="-x", axis=alt.Axis(labelOverlap=False)),
+            color=alt.Color("status:N", scale=scale, legend=legend),
             tooltip=["flow:N", "status:N", "runs:Q"],
         )
+        .properties(height=HIGH)
     )
     st.altair_chart(chart, key="overview_flows")
 
@@ -110,13 +115,14 @@ def _lately(board: Board) -> None:
     scale = alt.Scale(domain=list(_COLORS), range=list(_COLORS.values()))
     chart = (
         alt.Chart(frame)
-        .mark_bar()
+        .mark_bar(size=9)  # an interval, with an end as well, is drawn lying and not stacked
         .encode(
             x=alt.X("from:T", title=None),
-            x2="to:T",
-            y=alt.Y("runs:Q", title="runs", stack=True),
+            y=alt.Y("runs:Q", title=None, stack=True),
             color=alt.Color("status:N", scale=scale, legend=None),
+            tooltip=["status:N", "runs:Q", alt.Tooltip("from:T", format="%b %d %H:%M")],
         )
+        .properties(height=HIGH)
     )
     st.altair_chart(chart, key="overview_lately")
     took = sorted(
@@ -141,10 +147,9 @@ def _binned(runs: Sequence[Run]) -> pd.DataFrame:
         key = int((run.created - first) / wide), str(run.status)
         counted[key] = counted.get(key, 0) + 1
     cells = [
-        [_time(first + number * wide), _time(first + (number + 1) * wide), status, count]
-        for (number, status), count in counted.items()
+        [_time(first + number * wide), status, count] for (number, status), count in counted.items()
     ]
-    return pd.DataFrame(cells, columns=["from", "to", "status", "runs"])
+    return pd.DataFrame(cells, columns=["from", "status", "runs"])
 
 
 def _time(seconds: float) -> pd.Timestamp:

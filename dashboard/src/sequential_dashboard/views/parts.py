@@ -21,6 +21,14 @@ _MARKUP = re.compile(r"([!-/:-@\[-`{-~])")
 
 LINK = "Open"
 
+_COLORS = {
+    **COLORS, "overdue": "orange", "retrying": "orange", "lost": "orange", "value": "green",
+    "error": "red", "timeout": "orange",
+}  # fmt: skip
+
+_WIDE = {"Why": 360, "Do": 330}
+"""Pixels of columns that would push others out of sight."""
+
 ROWS = 100
 """Rows of a table of findings or waits, at most: the first of them."""
 
@@ -67,16 +75,40 @@ def state_badge(state: str) -> None:
 def table(frame: pd.DataFrame, *, key: str, height: int | None = None) -> None:
     """Draw *frame*; a column `LINK` opens pages."""
     st.dataframe(
-        frame, key=key, hide_index=True, column_config=links(frame),
+        dressed(frame), key=key, hide_index=True, column_config=columns(frame),
         height="auto" if height is None else height,
     )  # fmt: skip
 
 
-def links(frame: pd.DataFrame) -> Mapping[str, Any]:
-    """Return the column configuration of *frame*."""
-    if LINK not in frame.columns:
-        return {}
-    return {LINK: st.column_config.LinkColumn(LINK, display_text="open", width="small")}
+def dressed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return *frame* with its states as a table colours them: each a list of one word."""
+    made = frame.copy()
+    for name in _states_in(frame):
+        made[name] = [[each] for each in frame[name]]
+    return made
+
+
+def columns(frame: pd.DataFrame) -> Mapping[str, Any]:
+    """Return how the columns of *frame* are drawn: what opens pages, what is coloured, how wide."""
+    made: dict[str, Any] = {
+        LINK: st.column_config.LinkColumn(LINK, display_text="open", width=60),
+        **{name: st.column_config.Column(name, width=wide) for name, wide in _WIDE.items()},
+        **{
+            name: st.column_config.MultiselectColumn(
+                name, options=list(_COLORS), color=list(_COLORS.values()), width=110
+            )
+            for name in _states_in(frame)
+        },
+    }
+    return {name: each for name, each in made.items() if name in frame.columns}
+
+
+def _states_in(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of *frame* whose every cell is the word for a state."""
+    return [
+        name for name in ("State", "What")
+        if name in frame.columns and set(frame[name]) <= _COLORS.keys()
+    ]  # fmt: skip
 
 
 # -- one page after the other

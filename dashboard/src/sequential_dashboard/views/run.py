@@ -63,7 +63,9 @@ def show() -> None:
         title("Run")
         st.error(escaped(str(error)))
         return
-    live = run.ended is None and st.toggle("Follow", value=True, key="run_follow")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        title(run.flow)
+        live = run.ended is None and st.toggle("Follow", value=True, key="run_follow")
     # The row of the address, as it was when the page was opened: it must not change (see `draw`).
     first = st.session_state.setdefault(f"first:{run_id}", st.query_params.get("step", ""))
     waits = state_of(run, board.reader.now()) in ("waiting", "blocked", "quarantined")
@@ -142,7 +144,6 @@ def _drawn(
 
 def _header(loaded: Loaded, ledger: Ledger, spans: Sequence[Span]) -> None:
     run, now = loaded.run, loaded.now
-    title(run.flow)
     with st.container(horizontal=True, vertical_alignment="center"):
         state_badge(state_of(run, now))
         st.code(run.run_id, language=None, width="content")
@@ -162,7 +163,7 @@ def _header(loaded: Loaded, ledger: Ledger, spans: Sequence[Span]) -> None:
             ("Steps", f"{run.cursor:,}"),
             ("Took" if run.ended else "So far", lasting(ledger.wall)),
             ("Working", lasting(ledger.active)),
-            ("Attempts more", str(tries)),
+            ("Retries", str(tries)),
             ("Generation", str(run.generation)),
             ("Version", run.flow_version),
         ), strict=True,
