@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ import pytest
 from sequential._clock import SYSTEM_CLOCK
 from sequential._model import At, Run, Status, evolve
 from sequential._records import pack_run, pack_state
-from sequential._sqlite import SqliteStorage, open_sqlite
+from sequential._sqlite import SqliteStorage, open_sqlite, queries
 from sequential._sqlite.driver_errors import translate, translate_commit
 from sequential._sqlite.probe import file_system, probe
 from sequential._sqlite.queries import CREATE_RUN, count_query, due_query, find_query
@@ -754,6 +755,50 @@ def test_rare_and_other_statuses_are_found_together(storage: SqliteStorage) -> N
     ]
     assert storage.count(Query(statuses=rare)) == {("f", status): 4 for status in rare}
     assert storage.count(Query(statuses=mixed)) == {("f", status): 4 for status in mixed}
+
+
+@pytest.mark.parametrize("asked", [Query(), Query("f"), Query(since=1.0), Query("f", since=1.0)])
+def test_runs_are_counted_in_indexes_alone(
+    path: Path, storage: SqliteStorage, asked: Query
+) -> None:
+    statement, values = count_query(asked)
+    with raw(path) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    looks = [each for each in plan if " runs" in each]
+    assert len(looks) >= 2
+    assert all("COVERING INDEX" in each for each in looks), plan
+    assert not [each for each in looks if each.startswith("SCAN") and "runs_rare" not in each]
+
+
+def test_what_has_completed_is_counted_as_what_is_left(storage: SqliteStorage) -> None:
+    words = [Status.COMPLETED, Status.PAUSED, Status.FAILED, Status.COMPLETED, Status.PURGED]
+    for number, status in enumerate(words * 3):
+        flow = "f" if number % 2 else "g"
+        storage.create(make_run(f"r{number:02}", flow=flow, status=status, created=1.0 + number))
+    storage.create(make_run("alone", flow="h", status=Status.FAILED, created=90.0))
+    asked: list[Query] = [
+        Query(), Query(since=5.0), Query(before=9.0), Query("f"), Query("g", since=4.0, before=9.0),
+        Query(statuses=[Status.COMPLETED]), Query(statuses=[Status.FAILED, Status.COMPLETED]),
+        Query("f", [Status.COMPLETED, Status.PURGED], since=3.0), Query("nobody"),
+    ]  # fmt: skip
+    for query in asked:
+        runs = storage.find(replace(query, limit=1000)).runs
+        assert storage.count(query) == Counter((run.flow, run.status) for run in runs), query
+
+
+def test_what_many_runs_have_and_what_few_have_is_found_alike(
+    storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        own = {"team": "a" if number % 3 else "b", "order": str(number // 2)}
+        storage.create(make_run(f"r{number:02}", tags=own, created=1.0 + number))
+    tags = ({"team": "a"}, {"order": "3"}, {"team": "a", "order": "3"}, {"order": "9"})
+    asked = [Query(tags=each) for each in tags]
+    asked += [Query(search=each) for each in ("r", "r1", "r1\U0010ffff")]
+    rare = [(storage.find(each), storage.count(each)) for each in asked]
+    monkeypatch.setattr(queries, "MANY", 3)
+    assert [(storage.find(each), storage.count(each)) for each in asked] == rare
+    assert [len(page.runs) for page, _ in rare] == [8, 2, 1, 0, 12, 2, 0]
 
 
 def test_no_word_for_a_status_gets_into_a_statement(storage: SqliteStorage) -> None:

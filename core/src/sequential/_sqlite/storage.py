@@ -31,6 +31,7 @@ from .._storage_rules import (
     StorageTime,
     as_created,
     check_limit,
+    end_of_prefix,
     is_same,
     page_token,
     read_page_token,
@@ -147,8 +148,9 @@ class SqliteStorage:
         """Return one page of the runs that match *query*, newest first, without their steps."""
         limit = check_limit(query.limit)
         begin = read_page_token(query)
-        statement, values = sql.find_query(query, begin, limit + 1)
         with self._connections.reading() as connection:
+            common = _common(connection, query)
+            statement, values = sql.find_query(query, begin, limit + 1, common)
             rows = connection.execute(statement, values).fetchall()
         runs = [run for row in rows[:limit] if (run := _readable(row)) is not None]
         return Page(runs, page_token(_last(rows[limit - 1]), query) if len(rows) > limit else None)
@@ -156,9 +158,19 @@ class SqliteStorage:
     def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
         """Return how many runs match *query*, by flow and status."""
         with self._connections.reading() as connection:
-            rows = connection.execute(*sql.count_query(query)).fetchall()
+            common = _common(connection, query)
+            rows = connection.execute(*sql.count_query(query, common)).fetchall()
+        left = {flow: count for flow, word, count in rows if word is None}
+        for flow, word, count in rows:
+            if word is not None and flow in left:
+                left[flow] -= count
+        completed = {(flow, Status.COMPLETED): count for flow, count in left.items() if count}
         # A status that there is not is damage, which `load` tells of.
-        return {(flow, _STATUSES[word]): count for flow, word, count in rows if word in _STATUSES}
+        return completed | {
+            (flow, _STATUSES[word]): count
+            for flow, word, count in rows
+            if word in _STATUSES and (not query.statuses or word in query.statuses)
+        }
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
@@ -246,6 +258,22 @@ def open_sqlite(url: str, clock: Clock) -> SqliteStorage:
         StorageError: The file cannot be opened or is not ours.
     """
     return SqliteStorage(read_sqlite_url(url), clock)
+
+
+def _common(connection: sqlite3.Connection, query: Query) -> sql.Common:
+    """Return what *query* asks for that many runs have."""
+
+    def is_common(statement: str, *values: str) -> bool:
+        (count,) = connection.execute(statement, (*values, sql.MANY)).fetchone()
+        return bool(count >= sql.MANY)
+
+    common: list[str | tuple[str, str]] = [
+        tag for tag in query.tags.items() if is_common(sql.COUNT_TAGGED, *tag)
+    ]
+    end = end_of_prefix(query.search or "")
+    if query.search and (end is None or is_common(sql.COUNT_BEGUN, query.search, end)):
+        common.append(query.search)
+    return common
 
 
 def _readable(row: Sequence[object]) -> Run | None:
