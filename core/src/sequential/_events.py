@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ._model import Run, StepRecord
+from ._model import Run, StepKind, StepRecord
 from ._outcomes import Outcome
 
 
@@ -63,6 +63,14 @@ class Spent(NamedTuple):
     retries: int = 0
     active: float = 0.0
     waited: float = 0.0
+
+    def plus(self, record: StepRecord) -> Spent:
+        """Return the same with *record* added."""
+        retries, active, waited = self
+        took = record.ended - record.started
+        if record.kind is StepKind.TOOL:
+            return Spent(retries + record.attempts - 1, active + took, waited)
+        return Spent(retries, active, waited + took)
 
 
 class RunEnded(NamedTuple):

@@ -204,7 +204,7 @@ class Player:
             self._thrown.append((error, record.position))
         assert self.frame is not None
         if self.engine.observed:
-            self.spent = _added(self.spent, record)
+            self.spent = self.spent.plus(record)
         scope = self.frame.scope
         scope.records = record.number + 1
         scope.draws = 0
@@ -274,13 +274,6 @@ class Player:
         """Unwind the flow, if it was called."""
         if self.frame is not None:
             self.frame.discard()
-
-
-def _added(spent: Spent, record: StepRecord) -> Spent:
-    retries, active, waited = spent
-    if record.kind is StepKind.TOOL:
-        return Spent(retries + record.attempts - 1, active + record.ended - record.started, waited)
-    return Spent(retries, active, waited + record.ended - record.started)
 
 
 def input_place(run_id: str) -> Place:

@@ -1,5 +1,6 @@
 """What keeps, shows or starts spans is written against: stores, rollups, ids, who woke a run."""
 
+from ._events import RunEnded, Spent
 from ._rollups import (
     ROLLUPS_KEPT,
     Part,
@@ -43,11 +44,13 @@ __all__ = [
     "W3C",
     "LogRow",
     "Part",
-    "RollsUp",
     "Rolled",
+    "RollsUp",
     "Rollup",
+    "RunEnded",
     "SpanRow",
     "SpanStore",
+    "Spent",
     "Told",
     "Woken",
     "attempt_span_id",

@@ -11,9 +11,19 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
-from sequential.spans import SpanRow, Told, run_span_id, step_span_id, told_run, told_step
+from sequential.spans import (
+    RunEnded,
+    SpanRow,
+    Spent,
+    Told,
+    run_span_id,
+    step_span_id,
+    told_run,
+    told_step,
+)
 from sequential.storage import Loaded, Run
 
 from .timeline.enriching import only_attempts
@@ -66,7 +76,8 @@ def otlp_json(
 def told_of(loaded: Loaded) -> Iterator[Told]:
     """Yield the spans that the records of a run tell: its own first."""
     run, now = loaded.run, loaded.now
-    whole = told_run(run, now if run.ended is None else run.ended)
+    spent = reduce(Spent.plus, loaded.steps, Spent())
+    whole = told_run(RunEnded(run, now if run.ended is None else run.ended, spent))
     yield whole if run.ended is not None else _still(whole)
     recorded = set()
     for step in loaded.steps:
@@ -79,7 +90,7 @@ def told_of(loaded: Loaded) -> Iterator[Told]:
                 name = f"{found.kind} {found.name or found.tool}".strip()
                 if found.kind == "tool":
                     name = f"execute_tool {found.tool}"
-                attributes: dict[str, str | int | bool] = {
+                attributes: dict[str, str | int | float | bool] = {
                     "sequential.run.id": run.run_id,
                     "sequential.step.position": position,
                     "sequential.step.kind": str(found.kind),
