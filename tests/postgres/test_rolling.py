@@ -10,12 +10,13 @@ import psycopg
 import pytest
 
 from sequential.spans import HOUR, bucket_edges
+from sequential.storage import At, Status
 from sequential.testing import FakeClock
 from sequential_postgres.plugin import open_postgres
 from sequential_postgres.rolling import _COUNT, _bound
 from sequential_postgres.storage import PostgresStorage
 from tests.core.rollup_cases import RollsUpContract, call, calls, now_of
-from tests.core.storage_cases import make_run
+from tests.core.storage_cases import applied, make_run
 from tests.fix_postgres import Server
 
 
@@ -63,28 +64,36 @@ def test_of_two_sweepers_one_makes_the_pass(
     assert storage.roll_up() == until
 
 
-def test_a_pass_that_is_too_long_is_gone_on_with(
-    clock: FakeClock, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = now_of(clock)
-    days = [now - day * 86_400.0 for day in (0.0, 10.0, 20.0)]
-    storage.create(make_run(), [call(n, ended) for n, ended in enumerate(days)])
-    monkeypatch.setattr("sequential_postgres.rolling._ENOUGH", -1.0)
-    passes = 1
-    while storage.roll_up() < now:
-        passes += 1
-    assert 31 <= passes <= 33
-    assert sum(calls(storage).values()) == 3
-
-
-def test_a_pass_reads_its_hours_by_their_index(
+def test_a_pass_reads_no_table_as_a_whole(
     postgres18: Server, emptied: str, storage: PostgresStorage
 ) -> None:
     count = _COUNT.format(schema='"sequential"').encode()
     with psycopg.connect(postgres18.url(emptied)) as connection:
-        connection.execute("SET LOCAL enable_seqscan = off")
-        plan = connection.execute(b"EXPLAIN " + count, _bound(0.0, HOUR)).fetchall()
-    assert "steps_by_end" in str(plan)
+        connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off")
+        connection.execute("SET LOCAL enable_mergejoin = off")
+        plan = str(connection.execute(b"EXPLAIN " + count, _bound(0.0, HOUR)).fetchall())
+    assert "runs_by_end" in plan
+    assert "runs_by_status" in plan
+    assert "Seq Scan" not in plan
+
+
+def test_no_index_holds_what_a_step_changes(
+    postgres18: Server, emptied: str, storage: PostgresStorage
+) -> None:
+    run = storage.create(make_run(status=Status.RUNNING, wake=At(5.0)))
+    updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'runs'"
+    flush = "SELECT pg_stat_force_next_flush()"
+    with psycopg.connect(postgres18.url(emptied), autocommit=True) as connection:
+        inner = storage._connections
+        inner.repeat(flush.encode(), ())
+        before = connection.execute(updates).fetchone() or (0, 0)
+        for number in range(20):
+            run = applied(storage.commit(run, run, [call(number, 1.0)]))
+        inner.repeat(flush.encode(), ())
+        after = connection.execute(updates).fetchone() or (0, 0)
+    changed = after[0] - before[0], after[1] - before[1]
+    assert changed[0] >= 19
+    assert changed[0] - changed[1] <= 1  # where a page is full
 
 
 def test_the_server_counts_each_edge_as_the_formula_does(postgres18: Server, emptied: str) -> None:

@@ -52,11 +52,6 @@ def first_hour(until: float, now: float) -> int:
     return int(since // HOUR * HOUR)
 
 
-def looked_until(hour: float) -> float:
-    """Return until when steps were looked at if *hour* is the next that `first_hour` gives."""
-    return hour + _LATE
-
-
 def pause_after(seconds: float) -> float:
     """Return how long nobody makes a pass after one that took *seconds*: passes are 2 % at most."""
     return max(_PAUSE, _SHARE * seconds)

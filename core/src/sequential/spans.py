@@ -7,7 +7,6 @@ from ._rollups import (
     bucket_edges,
     first_hour,
     fold,
-    looked_until,
     pack_rollup,
     part_of,
     pause_after,

@@ -1,6 +1,6 @@
--- What a pass of rollups reads: the stretches of the table that hold its hours. A step pays next to
--- nothing for it: it is about stretches of many rows, and those at the end are written by autovacuum.
-CREATE INDEX steps_by_end ON {schema}.steps USING brin (ended) WITH (autosummarize = on);
+-- Which runs a pass of rollups reads besides those that are open. A run that goes on has no end, so
+-- that no step pays for it.
+CREATE INDEX runs_by_end ON {schema}.runs (ended) WHERE ended IS NOT NULL;
 
 -- Recorded tool calls by the hour that they were recorded in; `histogram` is JSON, by bucket.
 CREATE TABLE {schema}.rollups (
