@@ -1,6 +1,7 @@
 """Every check of the project, each in an environment of its own.
 
-`nox` runs what a change must pass. By name: `coverage`, `bench`, `simulate`, `chaos`.
+`nox` runs what a change must pass; `browser` where there is one. By name: `coverage`, `bench`,
+`simulate`, `chaos`.
 Pythons are the ones the core's classifiers name, as far as this machine has them;
 none is ever downloaded.
 """
@@ -85,7 +86,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "docs", "wheels", "minimums"]
+nox.options.sessions = ["lint", "types", "tests", "browser", "docs", "wheels", "minimums"]
 
 # uv would otherwise fetch an interpreter that is missing.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
@@ -164,7 +165,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=LOWEST)
 def types(session: nox.Session) -> None:
     """Let mypy check everything, and pyright what users write."""
-    sync(session, "types", "test", "bench")
+    sync(session, "types", "test", "bench", "browser")
     session.run("mypy", *with_python(*TYPED_BY_MYPY))
     if paths := with_python(*TYPED_BY_PYRIGHT):
         session.run("pyright", *paths)
@@ -177,6 +178,35 @@ def tests(session: nox.Session) -> None:
     sync(session, "test")
     once = () if session.python == LOWEST else (*PROVEN_ONCE, *READ_ONCE, *SERVERS)
     session.run("pytest", *(session.posargs or (*IN_PARALLEL, *once)))
+
+
+@nox.session(python=LOWEST)
+def browser(session: nox.Session) -> None:
+    """Open the dashboard in a Chromium; with `--screenshots`, make the pictures of the pages."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None and may_install():
+        # Debian's: Playwright would fetch one of its own from a server that CI may not reach.
+        for command in ("update", "install -y --no-install-recommends chromium"):
+            session.run_install(
+                "apt-get", "-qq", "-o", "Acquire::http::Timeout=20", *command.split(),
+                external=True, silent=True, success_codes=range(256),
+            )  # fmt: skip
+        chromium = shutil.which("chromium")
+    if chromium is None:
+        session.warn("NOT RUN: no chromium on PATH, and none can be installed without root and apt")
+        return
+    sync(session, "test", "browser")
+    env = {"CHROMIUM": chromium}
+    if "--screenshots" in session.posargs:
+        session.run("python", "-m", "tests.browser.pictures", "docs/images", env=env)
+    else:
+        options = ("-s", "-p", "no:xdist", "--timeout=300")
+        session.run("pytest", *options, "tests/browser", *session.posargs, env=env)
+
+
+def may_install() -> bool:
+    """Tell whether packages of Debian can be installed here."""
+    return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
 @nox.session(python=LOWEST, reuse_venv=False)

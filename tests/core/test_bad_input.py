@@ -421,7 +421,10 @@ def test_a_file_that_is_not_ours_is_not_touched(
     [
         ("postgresql://ada:s3cret@host/db", "pip install sequential-postgres"),
         ("s3://bucket?secret_key=s3cret", "pip install sequential-s3"),
-        ("mongodb://ada:s3cret@host/db", "no storage opens mongodb:// (known: memory, sqlite)"),
+        (
+            "mongodb://ada:s3cret@host/db",
+            "no storage opens mongodb:// (known: memory, projection, sqlite)",
+        ),
         ("flows.db", "write a URL"),
         ("", "write a URL"),
         ("sqlite:flows.db", "write sqlite:///relative.db"),

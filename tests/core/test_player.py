@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -487,3 +489,42 @@ def test_a_signal_whose_value_is_lost_blocks_the_run_and_heals_with_it() -> None
     memory._values.update(kept)
     stage.outside.redrive("r")
     assert stage.process().execute() == Completed("r", 10_000)
+
+
+@dataclass(frozen=True)
+class Decision:
+    approve: bool
+    limit: int = 10
+
+
+def test_a_wait_keeps_what_it_expects_and_why_a_signal_was_dropped() -> None:
+    def waiting() -> Steps[int]:
+        decision = yield from wait_for_signal("decision", Decision)
+        return decision.limit
+
+    stage, _, _ = set_up(waiting)
+    stage.process().execute()
+    found = stage.run().open["0"]
+    assert json.loads(found.schema)["$defs"]["Decision"]["required"] == ["approve"]
+    assert found.error == ""
+    stage.outside.send("r", "s1", "decision", {"approve": "perhaps"})
+    assert isinstance(stage.process().execute(), Paused)
+    dropped = stage.run().open["0"]
+    assert dropped == found._replace(error=dropped.error)
+    assert "ValueMismatch: signal 'decision': $.approve does not fit" in dropped.error
+    assert stage.run().inbox == ()
+    # Kept when the run is looked at for another reason, and gone with the wait.
+    stage.outside.send("r", "s2", "other", 1)
+    assert isinstance(stage.process().execute(), Paused)
+    assert stage.run().open["0"] == dropped
+    stage.outside.send("r", "s3", "decision", {"approve": True})
+    assert stage.process().execute() == Completed("r", 10)
+
+
+def test_a_wait_for_anything_expects_nothing() -> None:
+    def waiting() -> Steps[object]:
+        return (yield wait_for_signal("go"))
+
+    stage, _, _ = set_up(waiting)
+    stage.process().execute()
+    assert stage.run().open["0"].schema == ""

@@ -105,7 +105,7 @@ def test_nothing_of_a_broken_plugin_is_called(install: Install) -> None:
     [
         ("postgresql://db/x", "pip install sequential-postgres"),
         ("s3://bucket", "pip install sequential-s3"),
-        ("redis://x", "known: memory, sqlite"),
+        ("redis://x", "known: memory, projection, sqlite"),
         ("flows.db", "write the storage as a URL"),
     ],
 )

@@ -11,7 +11,9 @@ import sequential_dashboard
 
 SCRIPT = Path(sequential_dashboard.__file__).with_name("app.py")
 
-PAGES = ("overview", "runs", "attention", "failures", "waiting", "run", "compare", "system")
+PAGES = (
+    "overview", "runs", "attention", "failures", "waiting", "run", "tools", "compare", "system",
+)  # fmt: skip
 
 PATIENCE = 60.0
 

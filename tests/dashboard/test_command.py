@@ -72,9 +72,11 @@ class Served:
     """What a server was started with, in place of a server."""
 
     config: dict[str, Any]
+    paths: list[str]
 
-    def __init__(self, script: Path) -> None:
+    def __init__(self, script: Path, routes: Any) -> None:
         self.script = script
+        Served.paths = [each.path for each in routes]
 
     def run(self, config: dict[str, Any]) -> None:
         Served.config = config
@@ -93,7 +95,7 @@ class Served:
     [
         (("--storage", "sqlite:///x.db"), {"can_act": False, "runs": 0, "demo": False}),
         (("--storage", "sqlite:///x.db", "--actions"), {"can_act": True, "runs": 0, "demo": False}),
-        (("--demo",), {"can_act": True, "runs": 244, "demo": True}),
+        (("--demo",), {"can_act": True, "runs": 261, "demo": True}),
     ],
 )
 def test_it_serves_the_runs_that_it_was_told_of(
@@ -104,6 +106,7 @@ def test_it_serves_the_runs_that_it_was_told_of(
     cli.main(["dashboard", *args, "--port", "8503"], standalone_mode=False)
     assert Served.seen == seen
     assert Served.config["server.port"] == 8503
+    assert Served.paths == ["/metrics", "/healthz"]
     assert Served.config["server.address"] == "127.0.0.1"
     with pytest.raises(RuntimeError, match="sequential dashboard"):
         current()

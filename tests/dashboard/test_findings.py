@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from sequential.storage import Payload
+import pytest
+
+from sequential.storage import Page, Payload, Query, Status, evolve
 from sequential_dashboard import attention, failures
 from sequential_dashboard.comparing import difference, first_difference, rows
 from sequential_dashboard.reading import Filter
+from tests.dashboard.pages import errors, visit
 from tests.dashboard.records import loaded, step
-from tests.fix_dashboard import Opened
+from tests.fix_dashboard import NOW, Opened
 
 
 def test_each_kind_of_trouble_is_found_with_what_would_help(demo: Opened) -> None:
@@ -25,6 +28,40 @@ def test_what_waits_as_it_should_needs_nobody(demo: Opened) -> None:
     assert reminders
     assert not found & set(reminders)
     assert not found & set(demo.runs("completed"))
+
+
+def test_open_runs_are_looked_through_by_their_wake_and_not_by_their_age(
+    demo: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Query] = []
+    find = demo.app.storage.find
+
+    def noted(query: Query) -> Page:
+        asked.append(query)
+        return find(query)
+
+    monkeypatch.setattr(demo.app.storage, "find", noted)
+    attention.look(demo.board.reader)
+    demo.board.reader.page(Filter(states=("stalled",)))
+    demo.board.reader.page(Filter(states=("due", "blocked")))
+    hour = NOW + 3600
+    assert [each.wakes_before for each in asked] == [hour, None, NOW, hour]
+    assert set(asked[0].statuses) == {"paused", "running"}
+    assert asked[1].statuses == (Status.QUARANTINED,)
+    asked.clear()
+    demo.board.reader.page(Filter(states=("due", "waiting")))
+    assert asked[0].wakes_before is None
+
+
+def test_what_nothing_will_ever_wake_is_looked_for_when_asked_for(demo: Opened) -> None:
+    source = demo.app.get(demo.runs("waiting")[0])
+    demo.app.storage.create(evolve(source, run_id="lost", wake=None, open={}, created=NOW))
+    (found,) = attention.lost(demo.board.reader).findings
+    assert (found.run_id, found.what, found.action) == ("lost", "lost", "terminate")
+    test = visit("attention")
+    test.toggle(key="attention_lost").set_value(True).run()
+    assert errors(test) == []
+    assert list(test.dataframe[0].value["Run"]) == ["lost"]
 
 
 def test_the_shown_word_of_a_run_is_what_the_command_line_says(demo: Opened) -> None:
@@ -57,9 +94,14 @@ def test_numbers_ids_addresses_and_quotes_make_no_other_pattern() -> None:
 def test_a_state_that_no_storage_knows_is_looked_for_page_by_page(demo: Opened) -> None:
     blocked = demo.runs("blocked")
     assert blocked
-    assert all(each.startswith("invoice") for each in blocked)
+    assert all(each.startswith(("invoice", "broken")) for each in blocked)
     page = demo.board.reader.page(Filter(states=("blocked",)), limit=1)
     assert page.runs[0].run_id == blocked[0]
+
+
+def test_runs_that_are_stalled_are_not_shown_as_running(demo: Opened) -> None:
+    assert demo.runs("running")
+    assert not set(demo.runs("running")) & set(demo.runs("stalled"))
 
 
 def test_pages_of_a_search_through_states_lose_none_and_repeat_none(demo: Opened) -> None:

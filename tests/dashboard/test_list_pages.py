@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sequential.storage import Status, evolve
+from sequential_dashboard import failures
+from sequential_dashboard.views import waiting
 from tests.dashboard.pages import PAGES, address, errors, said, visit
 from tests.fix_dashboard import Opened
 
@@ -10,13 +14,13 @@ from tests.fix_dashboard import Opened
 def test_a_saved_view_is_an_address(demo: Opened) -> None:
     test = visit("runs", state="failed", flow="refund")
     found = test.dataframe[0].value
-    assert set(found["State"]) == {"failed"}
+    assert {state for [state] in found["State"]} == {"failed"}
     assert set(found["Flow"]) == {"refund"}
     assert address(test) == {"state": ["failed"], "flow": ["refund"]}
     test.multiselect(key="f_state").set_value(["blocked"]).run()
     test.selectbox(key="f_flow").set_value("").run()
     assert address(test) == {"state": ["blocked"]}
-    assert set(test.dataframe[0].value["State"]) == {"blocked"}
+    assert {state for [state] in test.dataframe[0].value["State"]} == {"blocked"}
 
 
 def test_what_is_ticked_stays_ticked_while_time_passes(demo: Opened) -> None:
@@ -85,10 +89,10 @@ def test_a_quarantined_run_is_helped_from_the_attention_page(demo: Opened) -> No
 
 
 def test_a_signal_is_answered_from_the_waiting_page(demo: Opened) -> None:
-    run_id = visit("waiting").dataframe[0].value["Run"][0]
+    run_id, name = next(each for each in demo.runs("waiting") if "approval" in each), "decision"
     demo.expect(run_id, "")
     test = visit("waiting")
-    name = test.dataframe[0].value["Signal"][0]
+    assert run_id in list(test.dataframe[0].value["Run"])
     test.selectbox(key="waiting_answer").set_value(f"{run_id} · {name}").run()
     key = f"signal:{run_id}:{name}"
     test.text_area(key=f"{key}:").set_value('{"approve": false, "limit": 1}').run()
@@ -118,6 +122,29 @@ def test_the_system_page_shows_what_was_done_from_here(demo: Opened) -> None:
     cells = "".join(each.value.to_csv() for each in visit("system").dataframe)
     assert "Ada" in cells
     assert demo.app.storage.deployment in cells
+
+
+def test_the_system_page_says_whether_anybody_sweeps(demo: Opened) -> None:
+    facts = "".join(each.value.to_csv() for each in visit("system").dataframe)
+    assert "longest due" in facts
+    assert "not kept" in facts
+    demo.clock.advance(3600.0)
+    assert "nobody looks at it" in said(visit("system"))
+
+
+def test_older_failures_and_waits_are_a_page_away(
+    demo: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(waiting, "LOOKED_THROUGH", 3)
+    for page in ("failures", "waiting"):
+        test = visit(page)
+        first = said(test)
+        test.button(key=f"{page}_on").click().run()
+        assert errors(test) == []
+        test.button(key=f"{page}_back").click().run()
+        assert said(test) == first
+        assert test.button(key=f"{page}_back").disabled
 
 
 def test_no_page_holds_more_than_a_page_of_rows(demo: Opened) -> None:

@@ -12,6 +12,8 @@ from sequential_dashboard.views import runs
 from tests.dashboard.pages import PAGES, address, errors, said, visit
 from tests.fix_dashboard import Opened
 
+LEAK = "no answer from https://reader:hunter2@feeds.example/daily"
+
 # -- 1. a tick is a position, and positions move when runs arrive
 
 
@@ -88,15 +90,31 @@ def test_a_click_sends_nothing_of_the_timeline_again(
 # -- 3. a hidden column still reaches the browser
 
 
+@pytest.fixture
+def leaky(demo: Opened) -> Opened:
+    """Return the demonstration with a message as it was stored before messages were masked."""
+    storage = demo.app.storage
+    failed, blocked = demo.app.get(demo.runs("failed")[0]), demo.app.get(demo.runs("blocked")[0])
+    assert failed.error is not None
+    assert blocked.attention is not None
+    error = failed.error._replace(message=LEAK)
+    storage.commit(evolve(failed, error=error, op_id="leak"), failed)
+    storage.commit(
+        evolve(blocked, attention=blocked.attention._replace(message=LEAK), op_id="leak"), blocked
+    )
+    return demo
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_what_may_not_be_seen_is_in_no_cell_of_no_table(demo: Opened, page: str) -> None:
-    demo.settle(payloads=False)
+def test_what_may_not_be_seen_is_in_no_cell_of_no_table(leaky: Opened, page: str) -> None:
+    leaky.settle(payloads=False)
     test = visit(page)
     assert errors(test) == []
     cells = "".join(each.value.to_csv() for each in test.dataframe)
     assert "hunter2" not in cells + said(test)
 
 
-def test_the_demonstration_has_something_that_may_not_be_seen(demo: Opened) -> None:
-    cells = "".join(each.value.to_csv() for each in visit("attention").dataframe)
+@pytest.mark.parametrize("page", ["attention", "failures", "runs"])
+def test_the_demonstration_has_something_that_may_not_be_seen(leaky: Opened, page: str) -> None:
+    cells = "".join(each.value.to_csv() for each in visit(page).dataframe)
     assert "hunter2" in cells

@@ -137,7 +137,7 @@ def without_the_plugin_the_error_names_what_is_missing(installed: Environment, a
     installed.pip("uninstall", "--yes", "sequential-shelf-example")
     failed = installed.tried("sequential", "list", "--storage", "shelf:///flows", at=at)
     assert failed.returncode == 1
-    assert "no storage opens shelf:// (known: memory, sqlite)" in failed.stdout
+    assert "no storage opens shelf:// (known: memory, projection, sqlite)" in failed.stdout
     assert "Traceback" not in failed.stdout
     assert "shelf" not in installed.call("sequential", "plugins", at=at)
 

@@ -14,9 +14,7 @@ from sequential_http.messages import (
     read_resume,
     resume_body,
 )
-from sequential_http.strict_json import MAX_DEPTH, JsonRefused, read_json
 
-TEXT = st.text(st.characters(codec="utf-8"))
 US = "https://flows.example/base"
 RIGHT: dict[str, Any] = {"v": 1, "aud": US, "op": "resume", "run": "order-1"}
 
@@ -93,49 +91,3 @@ def test_what_is_no_message_is_refused(case: str) -> None:
 def test_whatever_comes_is_refused_and_breaks_nothing(body: bytes, asked: str) -> None:
     with pytest.raises((MessageMalformed, MessageForeign)):
         read_resume(body, US, asked)
-
-
-# -- JSON of clients
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 30_000 + b"1" + b"}" * 30_000,
-        b"1" * 5000, b"-" + b"1" * 5000, b"NaN", b"Infinity", b"-Infinity", b"1e999", b'"\\ud800"',
-        b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b"", b" ", b"{", b"\xff", b"tru", b"'a'", b"01",
-        b'"\t"', b'{"\\ud800":1}',
-    ],
-)  # fmt: skip
-def test_what_is_no_json_is_refused(data: bytes) -> None:
-    with pytest.raises(JsonRefused):
-        read_json(data)
-
-
-def test_depth_is_counted_outside_of_texts() -> None:
-    at_most = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
-    assert read_json(at_most)
-    with pytest.raises(JsonRefused, match="levels"):
-        read_json(b"[" + at_most + b"]")
-    assert read_json(json.dumps("[" * 1000).encode()) == "[" * 1000
-    assert read_json(json.dumps('\\"' + "[" * 1000).encode()) == '\\"' + "[" * 1000
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | TEXT
-        | st.floats(allow_nan=False, allow_infinity=False),
-        lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
-        max_leaves=10,
-    )
-)  # fmt: skip
-def test_json_is_read_as_it_was_meant(value: object) -> None:
-    assert read_json(json.dumps(value).encode()) == value
-
-
-@given(st.binary(max_size=200))
-def test_bytes_are_read_or_refused(data: bytes) -> None:
-    try:
-        read_json(data)
-    except JsonRefused as error:
-        assert str(error)  # noqa: PT017  (both answers are right)

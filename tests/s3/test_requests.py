@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from sequential import Registry, Sequential, Steps, flow, tool
 from sequential._polling import PollingTransport
+from sequential._projection import ProjectionFile, Projector
 from sequential.outcomes import Completed
 from sequential.testing import FakeClock
 from sequential_s3.storage import S3Storage
@@ -114,3 +116,41 @@ def test_looking_for_what_is_due_is_one_request_when_nothing_is(
         begin = len(faults.sent)
         assert list(storage.due(10, None, 30.0)) == []
         assert since(faults, begin) == Counter(ListObjectsV2=1)
+
+
+LISTS = 2 + 4
+"""What is paused or runs has one list, and each other status its own."""
+
+
+def test_a_pass_of_a_projection_costs_what_is_open_and_what_is_new(
+    storage: S3Storage, clock: FakeClock, faults: Faults, tmp_path: Path
+) -> None:
+    into = ProjectionFile(str(tmp_path / "p.db"), clock, "s3://bucket", storage.deployment)
+    projector = Projector(storage, into)
+
+    def a_pass() -> Counter[str]:
+        begin = len(faults.sent)
+        projector.go_on()
+        return since(faults, begin)
+
+    with application(storage, clock, "every-step") as app, closing(into):
+        for number in range(10):
+            app.run("counting", {"steps": 2}, run_id=f"done{number}")
+        for number in range(4):
+            app.start("counting", {"steps": 3}, run_id=f"open{number}")
+        # The first reads each run, and once more for its steps if it has any; before, the time.
+        assert a_pass() == Counter(ListObjectsV2=2 * LISTS, GetObject=3 + 14 + 10)
+        # Then: the time, what is open, and what was created since shortly before the last pass.
+        clock.set_skew(3600.0)
+        app.start("counting", {"steps": 1}, run_id="new")
+        assert a_pass() == Counter(ListObjectsV2=LISTS, GetObject=1 + 5 + 10)
+        # An hour later no run that has ended is looked at but one, to see that it is older.
+        assert a_pass() == Counter(ListObjectsV2=LISTS, GetObject=1 + 5 + 1)
+        # A run that went on costs one more: its new steps.
+        app.execute("open0")
+        assert a_pass() == Counter(ListObjectsV2=LISTS, GetObject=1 + 5 + 1 + 1)
+        for run_id in ("new", "open0", "done3"):
+            loaded, copied = storage.load(run_id), into.load(run_id)
+            assert loaded is not None
+            assert copied is not None
+            assert (copied.run, list(copied.steps)) == (loaded.run, list(loaded.steps))

@@ -114,7 +114,7 @@ class Open(NamedTuple):
         due: When to look again: the end of a sleep, a timeout, the next attempt.
         name: Name of the signal that is waited for.
         schema: JSON schema of that signal's value, when it is typed.
-        error: The last failed attempt, for people.
+        error: The last failed attempt, or why a signal that came was dropped; for people.
         started: When the step was first asked for.
         fingerprint: Digest of the input that was tried: another one is another request.
     """

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, cast, get_args
+from typing import Any, Self, cast, get_args
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
@@ -20,6 +20,7 @@ from ._config import load, shown_url
 from ._drive import Driver, token
 from ._invoke import outcome_of
 from ._model import Run, Status, StepRecord
+from ._observing import Observing, Telling
 from ._outcomes import Outcome
 from ._outside import Outside
 from ._pause import PausePolicy
@@ -31,6 +32,7 @@ from ._registry import REGISTRY, Registry
 from ._replay import Check
 from ._requests import Engine
 from ._run_id import check_run_id
+from ._span_store import SpanStore
 from ._storage import Page, Probe, Query, Storage, ValuePlace
 from ._targets import import_modules
 from ._transport import ResumeTransport
@@ -38,17 +40,6 @@ from .errors import ConfigError, FlowNotFound, RunMissing, ValueCorrupt
 
 _RECORD_ONLY = 1 << 30
 """No generation has as many steps: asked for those after it, a storage reads the record alone."""
-
-
-class _Flushes(Protocol):
-    def flush(self, seconds: float = ...) -> bool: ...
-
-
-def _telemetry() -> _Flushes:
-    # OpenTelemetry is only imported when somebody wants it.
-    from ._telemetry import Telemetry
-
-    return Telemetry.otlp()
 
 
 class Opened:
@@ -67,7 +58,8 @@ class Opened:
         payload: Sequence[str] = (),
         terms: Terms | None = None,
         warm: int = 256,
-        telemetry: Literal["off", "otlp"] = "off",
+        telemetry: Telling = "off",
+        spans: str = "",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Open the storage and the transport, and register what plugins bring.
@@ -84,8 +76,11 @@ class Opened:
             payload: Payload codecs for what is stored from now on, in order.
             terms: The numbers of the protocol.
             warm: How many paused flows are kept in memory at most.
-            telemetry: ``otlp`` sends spans where the ``OTEL_*`` variables say. For a tracer
-                provider of your own, pass a `sequential.telemetry.Telemetry` as plugin instead.
+            telemetry: ``otlp`` sends spans where the ``OTEL_*`` variables say; ``stored`` keeps
+                what records do not say, and log lines, in a span store; ``otlp+stored`` does both.
+                For a tracer provider of your own, pass a `sequential.telemetry.Telemetry` as
+                plugin instead of ``otlp``.
+            spans: URL of the span store; by default it is with the runs.
             clock: For tests.
 
         Raises:
@@ -95,16 +90,16 @@ class Opened:
         """
         names = None if plugins is None else [name for name in plugins if isinstance(name, str)]
         objects = [plugin for plugin in plugins or () if not isinstance(plugin, str)]
-        self._telemetry = _telemetry() if telemetry == "otlp" else None
-        if self._telemetry is not None:
-            objects.append(self._telemetry)
+        self._observing = Observing(telemetry, objects)
         policy = PausePolicy.parse(pause)
         if check not in get_args(Check):
             raise ConfigError("check", check, f"use one of {', '.join(get_args(Check))}")
         if warm < 0:
             raise ConfigError("warm", warm, "use 0 to keep none")
         self.registry = registry
-        self.plugins = Plugins([_builtin, RegisteredTools(registry), *objects], names)
+        self.plugins = Plugins(
+            [_builtin, RegisteredTools(registry), *self._observing.plugins], names
+        )
         self.plugins.register(registry)
         payloads = Payloads(self.plugins.payload_codecs(), payload)
         self.clock = clock
@@ -114,6 +109,8 @@ class Opened:
             else transport
         )
         self.storage = self._open(storage, values)
+        where = storage if isinstance(storage, str) else ""
+        self._observing.begin(self.plugins, clock, spans, where)
         self.engine = Engine(
             registry,
             payloads,
@@ -130,7 +127,8 @@ class Opened:
     def _open(self, storage: str | Storage, values: str | ValuePlace) -> Storage:
         plugins, clock = self.plugins, self.clock
         runs = plugins.open_storage(storage, clock) if isinstance(storage, str) else storage
-        if not values:
+        # Named as another place, the runs' own storage would keep values under other names.
+        if not values or values == storage:
             return runs
         try:
             return self._with_values(runs, values)
@@ -184,15 +182,21 @@ class Opened:
         """Discard the flows in memory, and give connections back."""
         self.driver.close()
         self.flush()
+        self._observing.close()
         self.transport.close()
         self.storage.close()
 
     def flush(self, seconds: float = 2.0) -> bool:
-        """Let the telemetry of the settings export what it has, for at most *seconds*.
+        """Let the telemetry of the settings export and store what it has, for at most *seconds*.
 
         Call it before the process is frozen. Returns whether all was handed over; never raises.
         """
-        return self._telemetry is None or self._telemetry.flush(seconds)
+        return self._observing.flush(seconds)
+
+    @property
+    def span_store(self) -> SpanStore | None:
+        """Where spans and log lines of runs are kept, by whichever process; None for nowhere."""
+        return self._observing.store
 
     # -- looking -----------------------------------------------------------------------------
 
@@ -223,6 +227,7 @@ class Opened:
         since: datetime | None = None,
         before: datetime | None = None,
         search: str | None = None,
+        wakes_before: datetime | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> Page:
@@ -235,13 +240,16 @@ class Opened:
             since: Created then or later.
             before: Created earlier.
             search: What the id begins with.
+            wakes_before: Their wake time is earlier: what should have gone on by then, and ended
+                runs whose time to be purged has come. The earliest wake comes first.
             after: Where the page before ended.
             limit: At most this many, 1 to 1,000.
         """
-        query = _query("find", flow, status, tags, (since, before), search)
+        times = (since, before, wakes_before)
+        query = _query("find", flow, status, tags, times, search)
         return self.storage.find(replace(query, after=after, limit=limit))
 
-    def count(
+    def count(  # noqa: PLR0913  (as `find`)
         self,
         *,
         flow: str | None = None,
@@ -250,9 +258,11 @@ class Opened:
         since: datetime | None = None,
         before: datetime | None = None,
         search: str | None = None,
+        wakes_before: datetime | None = None,
     ) -> Mapping[tuple[str, Status], int]:
         """Return how many runs `find` would find on all its pages, by flow and status."""
-        return self.storage.count(_query("count", flow, status, tags, (since, before), search))
+        times = (since, before, wakes_before)
+        return self.storage.count(_query("count", flow, status, tags, times, search))
 
     def outcome(self, run: Run) -> Outcome:
         """Return what *run* came to, its result decoded and read by the flow's annotation."""
@@ -326,17 +336,17 @@ def _query(
 ) -> Query:
     some = [status] if isinstance(status, str) else status
     try:
-        since, before = [None if time is None else time.timestamp() for time in times]
+        since, before, wakes = [None if time is None else time.timestamp() for time in times]
         statuses = tuple(Status(each) for each in some)
     except (AttributeError, ValueError, OverflowError, OSError) as error:
         known = ", ".join(Status)
-        remedy = (
-            f"a status is one of {known}; `since` and `before` each a time that a clock can show"
-        )
+        remedy = f"a status is one of {known}; the others are each a time that a clock can show"
         raise ConfigError(who, f"{error!s:.100}", remedy) from None
     if not isinstance(search, str | None):
         raise ConfigError("search", f"{search!r:.100}", "give the text that the ids begin with")
-    return Query(flow, statuses, tags or {}, since, before=before, search=search)
+    return Query(
+        flow, statuses, tags or {}, since, before=before, search=search, wakes_before=wakes
+    )
 
 
 def _nothing_kept(run_id: str, digest: str) -> bytes:

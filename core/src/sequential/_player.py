@@ -14,6 +14,7 @@ from typing import Any
 
 from . import _codec, _typed
 from ._attempts import compared_input
+from ._events import Spent
 from ._failure import tool_error
 from ._flow import Flow
 from ._frame import Frame
@@ -61,6 +62,7 @@ class Player:
     Attributes:
         ready: Records that the flow has not been given yet.
         strands: The flow and its branches, once it was called.
+        spent: What the records that the flow was given took together; only if that is observed.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Player:
         self.flow = flow
         self.ready = deque(records)
         self.strands: Strands | None = None
+        self.spent = Spent()
         self._quiet = quiet
         self._later: dict[str, StepRecord] | None = None
         self._thrown: list[tuple[BaseException, str]] = []
@@ -121,7 +124,7 @@ class Player:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
         begun = run.begun or run.created
         replaying = self._quiet or bool(self.ready) or bool(run.open)
-        scope = Scope(seeds, begun, replaying=replaying)
+        scope = Scope(seeds, begun, replaying=replaying, run=(run.run_id, run.created))
         try:
             data = yield from self._unwrapped(run.input, input_place(run.run_id))
             frame = Frame(self.flow, _codec.decode(data), scope)
@@ -224,10 +227,12 @@ class Player:
         try:
             given = self._reply(run, strand.step, record, data)
         except ValuesError as unfit:
-            raise Obstacle("result", str(unfit)) from unfit
+            raise Obstacle("result", f"step {record.position}: {unfit}") from unfit
         if given.error is not None:
             self._thrown.append((given.error, record.position))
         assert self.strands is not None
+        if self.engine.observed:
+            self.spent = self.spent.plus(record)
         scope = self.strands.scope
         scope.records = record.number + 1
         scope.draws = 0
@@ -269,21 +274,26 @@ class Player:
         except ValuesError as error:
             raise Obstacle("corrupt", str(error)) from error
 
-    def fits(self, step: SignalStep[Any], data: bytes) -> bool:
-        """Tell whether *data* can be read as the signal that *step* waits for.
+    def refusal(self, step: SignalStep[Any], data: bytes) -> ValuesError | None:
+        """Return why *data* cannot be read as the signal of *step*; None if it can.
 
         What a client sent in another form is dropped: it must not block the run for ever.
         """
         try:
             self._signalled(step, StepOutcome.VALUE, data)
-        except ValuesError:
-            return False
-        return True
+        except ValuesError as error:
+            return error
+        return None
 
     def discard(self) -> None:
         """Unwind the flow, if it was called."""
         if self.strands is not None:
             self.strands.discard()
+
+
+def expected(step: SignalStep[Any]) -> str:
+    """Return the JSON schema of the signal that *step* waits for; empty if none is told."""
+    return _typed.shape_of(step.annotation, where=f"signal {step.name!r}").schema()
 
 
 def input_place(run_id: str) -> Place:

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 from ._attempts import Attempts, Settled, Waiting, read_message
 from ._events import SignalDropped
+from ._failure import brief, error_value
 from ._holding import Holding
 from ._model import Open, StepKind, StepOutcome
-from ._player import Obstacle, Player
+from ._player import Obstacle, Player, expected
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Observe, Requests
 from ._steps import ContinueStep, SignalStep, SleepStep, Step, ToolStep
@@ -109,19 +110,26 @@ class Settling:
         self, step: SignalStep[Any], position: str, found: Open | None, started: float
     ) -> Requests[Settled | Waiting]:
         taken: tuple[str, ...] = ()
+        refused = "" if found is None else found.error
         for message in self._holding.run.inbox:
             if message.name != step.name:
                 continue
             taken = (*taken, message.id)
             data = yield from read_message(self._holding, message)
-            if self._player.fits(step, data):
+            refusal = self._player.refusal(step, data)
+            if refusal is None:
                 return Settled(StepOutcome.VALUE, data, consumed=taken, started=started)
+            # Kept with the wait: whoever looks after the run must see why it still waits.
+            refused = brief(error_value(refusal), sealed=self._holding.engine.payloads.sealing)
             yield Observe(SignalDropped(self._holding.run, position, step.name, message.id))
         due = None if step.timeout is None else started + step.timeout
         due = due if found is None else found.due
         if due is not None and due <= self._holding.world.now():
             return Settled(StepOutcome.TIMEOUT, NULL, consumed=taken, started=started)
-        opened = Open(StepKind.SIGNAL, name=step.name, due=due, started=started)
+        schema = expected(step) if found is None else found.schema
+        opened = Open(
+            StepKind.SIGNAL, name=step.name, due=due, schema=schema, error=refused, started=started
+        )
         return Waiting(opened, "signal", taken)
 
     def _sleep(self, step: SleepStep, found: Open | None, started: float) -> Settled | Waiting:

@@ -6,6 +6,7 @@ and their signatures, nor where a value came from.
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -35,6 +36,17 @@ def convert(value: object, annotation: Any) -> Any:
     import msgspec
 
     return msgspec.convert(value, annotation, dec_hook=_hook)
+
+
+def json_schema(annotation: Any) -> str:
+    """Return the JSON schema of *annotation*, which `Preparation` made, as ASCII text.
+
+    Raises:
+        TypeError: A part of it is a class that msgspec does not know.
+    """
+    import msgspec.json
+
+    return json.dumps(msgspec.json.schema(annotation), separators=(",", ":"))
 
 
 def _hook(kind: Any, value: Any) -> Any:

@@ -25,7 +25,7 @@ from typing import (
 from uuid import UUID
 
 from ._fields import name_of
-from ._stand_ins import Preparation, convert
+from ._stand_ins import Preparation, convert, json_schema
 from .errors import AmbiguousUnion, ValueMismatch
 
 # Types that a decoded value either has or has not: then nothing is asked of msgspec.
@@ -34,6 +34,7 @@ _PLAIN: Final = frozenset(
     | {Decimal, datetime, date, time, timedelta, UUID, type(None)}
 )
 _ANYTHING: Final = (Any, object, inspect.Parameter.empty)
+_SCHEMA_LIMIT: Final = 4096  # bytes; it stands in the record of the run
 _UNWRAPPED: Final = (Awaitable, Coroutine, Generator)
 
 
@@ -84,6 +85,20 @@ class Shape:
             raise self._mismatch(str(error)) from error
         except Exception as error:
             raise self._mismatch(f"reading it raised {name_of(error)}: {error}") from error
+
+    def schema(self) -> str:
+        """Return the JSON schema of what can be read, as text.
+
+        Empty where everything can, where msgspec does not know the type, and beyond 4 KiB.
+        """
+        if self.annotation in _ANYTHING:
+            return ""
+        with _preparing:
+            try:
+                text = json_schema(self._type or self.annotation)
+            except (TypeError, ValueError):
+                return ""
+        return text if len(text) <= _SCHEMA_LIMIT else ""
 
     def _mismatch(self, text: str) -> ValueMismatch:
         # msgspec appends the place, once for each stand-in on the way: the innermost first.

@@ -39,6 +39,11 @@ class ValuesElsewhere:
         """That of the runs, or None."""
         return getattr(self._runs, "schema", None)
 
+    @property
+    def upto(self) -> float | None:
+        """That of the runs, if they are a projection."""
+        return getattr(self._runs, "upto", None)
+
     def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
         """Store *run* if its id is free; return what is stored under the id either way."""
         return self._runs.create(run, steps)
@@ -98,6 +103,16 @@ class ValuesElsewhere:
         if done:
             self._values.drop_values(self._owner(expect.run_id))
         return done
+
+    @property
+    def roll_up(self) -> object:
+        """That of the runs, or None."""
+        return getattr(self._runs, "roll_up", None)
+
+    @property
+    def rollups(self) -> object:
+        """That of the runs, or None."""
+        return getattr(self._runs, "rollups", None)
 
     def probe(self) -> Probe:
         """Try each, and both together."""

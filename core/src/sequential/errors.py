@@ -209,13 +209,19 @@ class AmbiguousUnion(ValuesError):
 class ValueCorrupt(ValuesError):
     """A stored value is missing or does not have the digest it was stored under."""
 
-    def __init__(self, run_id: str, digest: str, reason: str) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        digest: str,
+        reason: str,
+        remedy: str = "restore it from a backup, then resume the run",
+    ) -> None:
         self.run_id = run_id
         self.digest = digest
         self.reason = reason
+        self.remedy = remedy
         super().__init__(
-            f"the stored value {digest} of run {run_id!r} cannot be used: {reason};"
-            " restore it from a backup, then resume the run"
+            f"the stored value {digest} of run {run_id!r} cannot be used: {reason}; {remedy}"
         )
 
 
@@ -428,10 +434,11 @@ class StorageRefused(StorageError):
 class StorageForeign(StorageError):
     """What stands at the address is not Sequential's."""
 
-    def __init__(self, storage: str, reason: str) -> None:
+    def __init__(self, storage: str, reason: str, remedy: str = "name another place") -> None:
         self.storage = storage
         self.reason = reason
-        super().__init__(f"{storage} is not a Sequential storage: {reason}; name another place")
+        self.remedy = remedy
+        super().__init__(f"{storage} is not a Sequential storage: {reason}; {remedy}")
 
 
 class SchemaTooNew(StorageError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._clock import Clock
 from ._codec import decode as decode_value
+from ._codec import decode_plain
 from ._codec import encode as encode_value
 from ._model import At, In, Payload, Run, Status, StepKind, StepOutcome, StepRecord, Wake, evolve
 from ._record_payload import pack_payload, unpack_payload
@@ -27,6 +28,7 @@ from ._storage_rules import (
     end_of_prefix,
     is_same,
     matches,
+    page_of,
     page_token,
     read_page_token,
     refuse_repeat,
@@ -59,6 +61,7 @@ __all__ = [
     "Wake",
     "as_created",
     "check_limit",
+    "decode_plain",
     "decode_value",
     "encode_value",
     "end_of_prefix",
@@ -70,6 +73,7 @@ __all__ = [
     "pack_state",
     "pack_step",
     "pack_tags",
+    "page_of",
     "page_token",
     "read_page_token",
     "refuse_repeat",

@@ -67,6 +67,10 @@ ACTIONS: Mapping[str, Action] = {
         "Fork from a step", _ANY_STEPS,
         "Starts a new run that keeps the steps before it; this one stays as it is.", many=False,
     ),
+    "again": Action(
+        "Start again with another input", _ANY_STEPS,
+        "Starts a new run of the flow from its beginning; this one stays as it is.", many=False,
+    ),
     "cancel": Action(
         "Cancel", _OPEN | {"quarantined"},
         "Asks the flow to stop at its next step, so that it can clean up.", ends=True,
@@ -102,8 +106,8 @@ class Asked:
         version: Of the record that was looked at; another one stored refuses the action. None for
             whatever is stored.
         name: Of the signal.
-        value: Of the signal.
-        key: Id of the signal: asked twice, it is sent once.
+        value: Of the signal; the input of a run that is started again.
+        key: Id of the signal, or of the new run: asked twice, it is sent or started once.
         at: Position to fork at.
         edit: A one-element tuple: the result to take there; None to do the step anew.
     """
@@ -220,6 +224,13 @@ def _fork(app: Sequential, asked: Asked) -> str:
     return f"new run {forked}"
 
 
+def _again(app: Sequential, asked: Asked) -> str:
+    run = app.get(asked.run_id)
+    tags = {**run.tags, "forked_from": asked.run_id}
+    started = app.start(run.flow, asked.value, run_id=asked.key or None, tags=tags)
+    return f"new run {started}"
+
+
 def _cancel(app: Sequential, asked: Asked) -> str:
     first = app.cancel(asked.run_id, asked.reason)
     return "it was asked to stop" if first else "it had been asked to stop before"
@@ -242,6 +253,7 @@ _DOING: Mapping[str, Callable[[Sequential, Asked], str]] = {
     "retry": _retry,
     "signal": _signal,
     "fork": _fork,
+    "again": _again,
     "cancel": _cancel,
     "terminate": _terminate,
     "purge": _purge,

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from sequential import Sequential
+from sequential.spans import SpanStore
 from sequential.storage import Clock
 
 from .actions import Actor
@@ -30,13 +31,18 @@ class Board:
         settings: What it was started with.
         looking: An application on a `ReadOnlyStorage`.
         acting: An application that can write; None to only read.
+        spans: What is known of runs beyond their records; None for nothing.
     """
 
     def __init__(
-        self, settings: Settings, looking: Sequential, acting: Sequential | None = None
+        self,
+        settings: Settings,
+        looking: Sequential,
+        acting: Sequential | None = None,
+        spans: SpanStore | None = None,
     ) -> None:
         self.settings = settings
-        self.reader = Reader(looking)
+        self.reader = Reader(looking, spans)
         self.audit = Audit(settings.audit)
         self.clock: Clock = looking.clock
         self.actor = Actor(acting, self.audit, self.clock)

@@ -14,6 +14,7 @@ from sequential import Sequential
 from sequential.cli import Session, with_session
 from sequential.errors import ConfigError
 
+from .board import Board
 from .settings import Settings, checked, digest
 
 TOKEN = "SEQUENTIAL_DASHBOARD_TOKEN"  # noqa: S105  (names of variables)
@@ -56,6 +57,12 @@ OPERATOR_TOKEN = "SEQUENTIAL_DASHBOARD_OPERATOR_TOKEN"  # noqa: S105
     metavar="FILE",
     help="Append a line of JSON for each action.",
 )
+@click.option(
+    "--log-link",
+    default="",
+    metavar="URL",
+    help="Where a log tool shows a run, with {run_id}, {trace_id} and {step} in it.",
+)
 @with_session
 def dashboard_command(session: Session, /, **given: Any) -> None:
     """Show every run in the browser: where it stands, where its time went, what would help.
@@ -76,10 +83,10 @@ def dashboard_command(session: Session, /, **given: Any) -> None:
             raise ConfigError(
                 "storage", "none", "name the runs with --storage, or look around with --demo"
             )
-        looking, acting = opened(session, settings, given["actions_storage"], stack)
+        board = opened(session, settings, given["actions_storage"], stack)
         from .serving import serve
 
-        serve(settings, looking, acting)
+        serve(board)
 
 
 def settings_of(session: Session, given: dict[str, Any]) -> Settings:
@@ -103,6 +110,7 @@ def settings_of(session: Session, given: dict[str, Any]) -> Settings:
             operators=frozenset(given["operators"]),
             audit=given["audit"],
             demo=demo,
+            log_link=given["log_link"],
         )
     )
 
@@ -116,15 +124,15 @@ def shown(url: str) -> str:
 
 def opened(
     session: Session, settings: Settings, actions_storage: str | None, stack: ExitStack
-) -> tuple[Sequential, Sequential | None]:
+) -> Board:
     """Open an application to look with, and one to act with if there are actions."""
     from .readonly import ReadOnlyStorage
 
     full = stack.enter_context(session.app())
     # Values are with the runs here: the storage of `full` knows where they are kept.
     looking = stack.enter_context(session.app(storage=ReadOnlyStorage(full.storage), values=""))
-    if not settings.actions:
-        return looking, None
-    if actions_storage is None:
-        return looking, full
-    return looking, stack.enter_context(session.app(storage=actions_storage))
+    acting: Sequential | None = None
+    if settings.actions:
+        other = actions_storage
+        acting = full if other is None else stack.enter_context(session.app(storage=other))
+    return Board(settings, looking, acting, full.span_store)

@@ -1,13 +1,15 @@
 """``--demo``: a throw-away database with runs that stand in every way there is.
 
-The runs are real: the flows below are carried on by the engine, on a clock that is moved through
-three days before now. Nothing here is imported unless it is asked for.
+The runs are real: flows are carried on by the engine, on a clock that is moved through three days
+before now. Those that are there to be repaired are made in `demo_broken`. Nothing here is imported
+unless it is asked for.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from sequential.outcomes import Paused
 from sequential.storage import At, Status
 from sequential.testing import FakeClock
 
+from .demo_broken import TOOK, make_broken
 from .demo_flows import Decision, Died, changed_registry, demo_registry
 
 RUNS = 240
@@ -38,13 +41,28 @@ def make(path: Path, runs: int = RUNS, seed: int = 7, now: float | None = None) 
         seed: The same seed makes the same runs, but for their random ids.
         now: When the last of it happened, in seconds since the epoch; by default about now.
     """
-    end = (time.time() if now is None else now) - 15.0
+    logger = logging.getLogger("sequential")
+    level = logger.level
+    # What the runs below suffer is on purpose, and nothing for the log of whoever looks.
+    logger.setLevel(logging.ERROR)
+    try:
+        _make(path, runs, seed, (time.time() if now is None else now) - 15.0)
+    finally:
+        logger.setLevel(level)
+
+
+def _make(path: Path, runs: int, seed: int, end: float) -> None:
     clock = FakeClock(end - _DAYS * _A_DAY)
     chance = random.Random(seed)  # noqa: S311  (no secrets are made here)
     registry = demo_registry(clock, chance)
     url = f"sqlite:///{path}?synchronous=normal"
     with Sequential(url, plugins=[], registry=registry, clock=clock) as app:
-        _Days(app, clock, chance, end).live(runs)
+        days = _Days(app, clock, chance, end)
+        days.at(end - TOOK, lambda: make_broken(app.storage, path, clock))
+        days.live(runs)
+        roll_up: Callable[[], float] | None = getattr(app.storage, "roll_up", None)
+        if roll_up is not None:
+            roll_up()
         _deploy(
             Sequential(
                 app.storage, plugins=[], registry=changed_registry(clock, chance), clock=clock
@@ -76,11 +94,11 @@ class _Days:
         span = self._end - begin - 600.0
         for number, (name, given) in zip(range(runs), _orders(self._chance), strict=False):
             at = begin + span * (number / runs) ** 0.7
-            self._at(at, partial(self._start, name, given))
+            self.at(at, partial(self._start, name, given))
         # Nobody looks at these; and one has been taken a moment ago.
         for number in range(3):
-            self._at(self._end - 400.0 - number, lambda: self._begin("order"))
-        self._at(self._end - 20.0, lambda: self._go(self._begin("poison")))
+            self.at(self._end - 400.0 - number, lambda: self._begin("order"))
+        self.at(self._end - 20.0, lambda: self._go(self._begin("poison")))
         while self._calendar and self._calendar[0][0] < self._end:
             at, _, happen = heapq.heappop(self._calendar)
             self._clock.advance(max(0.0, at - self._clock.now()))
@@ -89,7 +107,8 @@ class _Days:
             happen()
         self._clock.advance(max(0.0, self._end - self._clock.now()))
 
-    def _at(self, moment: float, happen: Callable[[], object]) -> None:
+    def at(self, moment: float, happen: Callable[[], object]) -> None:
+        """Let *happen* be called at *moment*, or as soon after as what came before allows."""
         heapq.heappush(self._calendar, (moment, next(self._numbers), happen))
 
     def _begin(self, name: str, given: dict[str, object] | None = None) -> str:
@@ -100,13 +119,13 @@ class _Days:
 
     def _start(self, name: str, given: dict[str, object]) -> None:
         run_id = self._begin(name, given)
-        self._at(self._clock.now() + self._chance.uniform(0.05, 3.0), lambda: self._go(run_id))
+        self.at(self._clock.now() + self._chance.uniform(0.05, 3.0), lambda: self._go(run_id))
         if name == "approval" and self._chance.random() < 0.6:
             answer = Decision(self._chance.random() < 0.8, 500, "seen by Grace")
             after = self._chance.uniform(600.0, 2 * _A_DAY)
-            self._at(self._clock.now() + after, lambda: self._tell(run_id, answer))
+            self.at(self._clock.now() + after, lambda: self._tell(run_id, answer))
         if name == "reminder" and self._chance.random() < 0.2:
-            self._at(self._clock.now() + 3600.0, lambda: self._cancel(run_id))
+            self.at(self._clock.now() + 3600.0, lambda: self._cancel(run_id))
 
     def _go(self, run_id: str) -> None:
         try:
@@ -116,14 +135,14 @@ class _Days:
             return
         if isinstance(outcome, Paused) and outcome.wake is not None:
             wait = self._chance.uniform(0.05, 2.0)
-            self._at(outcome.wake.time + wait, lambda: self._go(run_id))
+            self.at(outcome.wake.time + wait, lambda: self._go(run_id))
 
     def _look_again(self, run_id: str) -> None:
         """Let others find the run when the lease of the lost invocation has ended."""
         run = self._app.get(run_id)
         # Every third is never looked at again: it stays stalled.
         if isinstance(run.wake, At) and int(run_id[-5:]) % 3:
-            self._at(run.wake.time + 0.5, lambda: self._go(run_id))
+            self.at(run.wake.time + 0.5, lambda: self._go(run_id))
 
     def _tell(self, run_id: str, answer: Decision) -> None:
         if self._app.get(run_id).status is Status.PAUSED:

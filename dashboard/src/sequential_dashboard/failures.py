@@ -11,6 +11,9 @@ from sequential.storage import Run, Status
 from .reading import LOOKED_THROUGH, Reader
 from .words import cut
 
+TOLD_APART = 50
+"""Groups whose failed step is looked at, at most, when those of one tool are wanted."""
+
 _VARYING = (
     (re.compile(r"https?://\S+|\w+://\S+"), "<url>"),
     (re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b[0-9a-f]{16,}\b"), "<id>"),
@@ -65,6 +68,17 @@ def look(reader: Reader, flow: str = "", after: str | None = None) -> Groups:
     return Groups(grouped(page.runs), len(page.runs), page.next)
 
 
+def of_tool(reader: Reader, groups: Sequence[Group], tool: str) -> list[Group]:
+    """Return those of the first `TOLD_APART` *groups* whose last run failed in a call of *tool*.
+
+    A record of a run names the step that failed it, and not its tool: one step of each is read.
+    """
+    return [
+        each for each in groups[:TOLD_APART]
+        if each.where and reader.tool_at(each.run_ids[0], each.where) == tool
+    ]  # fmt: skip
+
+
 def grouped(runs: Iterable[Run]) -> list[Group]:
     """Return *runs* that failed in groups, the largest first."""
     found: dict[tuple[str, str, str, str], list[Run]] = {}
@@ -74,6 +88,26 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
             found.setdefault(key, []).append(run)
     groups = [_group(key, alike) for key, alike in found.items()]
     return sorted(groups, key=lambda each: (-each.size, -each.last))
+
+
+def help_for(run: Run) -> str:
+    """Return what would help *run*, which failed, in a sentence."""
+    position = "" if run.error is None else run.error.position
+    return help_at(position)
+
+
+def help_at(position: str) -> str:
+    """Return what would help runs that failed by the step at *position*; empty for the flow."""
+    if position:
+        return (
+            f"mend the cause of what step {position} says, then retry from the failed step;"
+            " what was recorded before it is kept."
+        )
+    return (
+        "the flow raised this itself, and would again over the same results. If one of them is"
+        " wrong, fork from that step, with another result or to do it anew; if the flow is wrong,"
+        " deploy it mended, then retry."
+    )
 
 
 def pattern_of(message: str) -> str:

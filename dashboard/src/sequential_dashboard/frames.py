@@ -17,6 +17,7 @@ from .attention import Finding
 from .comparing import Row
 from .failures import Group
 from .timeline.spans import Span
+from .tools import Tool
 from .values import Values
 from .words import ago, cut, lasting, moment, state_of, waits_for
 
@@ -57,8 +58,7 @@ def step_frame(spans: Sequence[Span], now: float, values: Values) -> pd.DataFram
     begin = spans[0].start
     for span in spans:
         depth.append(0 if span.parent < 0 else depth[span.parent] + 1)
-        end = now if span.end is None else span.end
-        took = lasting(max(0.0, end - span.start)) + ("" if span.end is not None else " so far")
+        took = lasting(_lasted(span, now)) + ("" if span.end is not None else " so far")
         cells.append([
             span.key, "\u2003" * depth[-1] + span.name, span.status,
             f"+{lasting(span.start - begin)}", took, span.tries, values.text(span.note),
@@ -66,12 +66,21 @@ def step_frame(spans: Sequence[Span], now: float, values: Values) -> pd.DataFram
     return pd.DataFrame(cells, columns=list(STEP_COLUMNS))
 
 
+def attempt_frame(parts: Sequence[Span], now: float) -> pd.DataFrame:
+    """Return the attempts of one step, and the waits between them."""
+    cells = [
+        [each.name, moment(each.start), lasting(_lasted(each, now)), each.status, each.note]
+        for each in parts
+    ]
+    return pd.DataFrame(cells, columns=["What", "Began", "Took", "State", "Error"])
+
+
 def finding_frame(found: Sequence[Finding], now: float, values: Values) -> pd.DataFrame:
     """Return what needs somebody."""
     cells = [
         [
-            run_address(each.run_id), each.run_id, each.flow, each.what, values.text(each.why),
-            each.fix, "" if each.since is None else ago(each.since, now),
+            run_address(each.run_id, each.step), each.run_id, each.flow, each.what,
+            values.text(each.why), each.fix, "" if each.since is None else ago(each.since, now),
         ]
         for each in found
     ]  # fmt: skip
@@ -89,6 +98,26 @@ def group_frame(groups: Sequence[Group], now: float, values: Values) -> pd.DataF
     ]  # fmt: skip
     columns = ["Runs", "Flow", "Error", "Step", "The last message", "First", "Last"]
     return pd.DataFrame(cells, columns=columns)
+
+
+TOOL_COLUMNS = (
+    "Tool", "Calls", "Failed", "Attempts per call", "p50", "p95", "p99", "Slowest",
+)  # fmt: skip
+
+
+def tool_cells(tool: Tool) -> list[Any]:
+    """Return the cells of one tool under `TOOL_COLUMNS`."""
+    times = [tool.percentile(share) for share in (0.5, 0.95, 0.99)]
+    return [
+        tool.name, tool.calls, f"{tool.error_rate:.1%}", round(tool.attempts_per_call, 2),
+        *map(_took, times), lasting(tool.longest),
+    ]  # fmt: skip
+
+
+def tool_frame(tools: Sequence[Tool]) -> pd.DataFrame:
+    """Return what is known of tools, each with the address of the runs that failed in it."""
+    cells = [[f"failures?tool={quote(each.name, safe='')}", *tool_cells(each)] for each in tools]
+    return pd.DataFrame(cells, columns=["Open", *TOOL_COLUMNS])
 
 
 def compare_frame(rows: Sequence[Row]) -> pd.DataFrame:
@@ -110,6 +139,10 @@ def ledger_frame(shares: Mapping[str, float], words: Mapping[str, str]) -> pd.Da
         for kind, seconds in shares.items()
     ]
     return pd.DataFrame(cells, columns=["kind", "what", "seconds", "time", "share"])
+
+
+def _lasted(span: Span, now: float) -> float:
+    return max(0.0, (now if span.end is None else span.end) - span.start)
 
 
 def _took(seconds: float | None) -> str:

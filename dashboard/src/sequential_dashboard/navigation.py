@@ -5,14 +5,26 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from .gate import enter
-from .views import attention, compare, failures, overview, run, runs, system, waiting
+from .board import current
+from .gate import enter, who
+from .views import (
+    attention,
+    compare,
+    failures,
+    overview,
+    run,
+    runs,
+    system,
+    tools,
+    waiting,
+)
 
 
 def pages() -> StreamlitPage:
     """Return the page of the address, for somebody who may look."""
-    enter()
-    return st.navigation(
+    # Said to strangers too, though not shown: else the address that they came to is forgotten
+    # while they log in.
+    page = st.navigation(
         [
             st.Page(
                 overview.show, title="Overview", icon=":material/dashboard:",
@@ -25,9 +37,12 @@ def pages() -> StreamlitPage:
             st.Page(waiting.show, title="Waiting", icon=":material/hourglass:",
                     url_path="waiting"),
             st.Page(run.show, title="Run", icon=":material/timeline:", url_path="run"),
+            st.Page(tools.show, title="Tools", icon=":material/speed:", url_path="tools"),
             st.Page(compare.show, title="Compare", icon=":material/compare_arrows:",
                     url_path="compare"),
             st.Page(system.show, title="System", icon=":material/settings:", url_path="system"),
         ],
-        position="top",
+        position="hidden" if who(current()) is None else "top",
     )  # fmt: skip
+    enter()
+    return page

@@ -6,15 +6,16 @@ database knows a role that may only read, use that as well.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn
 
 from sequential.errors import StorageRefused
+from sequential.spans import Rolled
 from sequential.storage import Loaded, Page, Probe, Query, Run, Stale, Status, StepRecord, Storage
 
 
 class ReadOnlyStorage:
-    """Answers `load`, `find`, `count` and `get_value` of *storage*, and refuses everything else."""
+    """Answers what only reads of *storage*, and refuses everything else."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -28,6 +29,16 @@ class ReadOnlyStorage:
     def schema(self) -> object:
         """As the storage's, if it has one."""
         return getattr(self._storage, "schema", None)
+
+    @property
+    def upto(self) -> float | None:
+        """When what a projection has was last whole; None for any other storage."""
+        return getattr(self._storage, "upto", None)
+
+    @property
+    def rollups(self) -> Callable[[float, float], Rolled] | None:
+        """As the storage's, if it makes statistics; it never makes them for who only looks."""
+        return getattr(self._storage, "rollups", None)
 
     def load(self, run_id: str, after: int = 0) -> Loaded | None:
         """As the storage."""

@@ -11,10 +11,10 @@ from typing import Any
 import click
 import streamlit as st
 
-from sequential import Sequential
 from sequential.errors import ConfigError
 
 from .board import Board, hold
+from .routes import routes
 from .settings import Settings, is_loopback
 
 SECRET = 32
@@ -23,21 +23,22 @@ SECRET = 32
 SCRIPT = Path(__file__).with_name("app.py")
 
 
-def serve(settings: Settings, looking: Sequential, acting: Sequential | None) -> None:
+def serve(board: Board) -> None:
     """Serve until the process is told to stop.
 
     Raises:
         ConfigError: People are to log in, and what that needs is not there.
     """
+    settings = board.settings
     if settings.oidc:
         check_login()
-    hold(Board(settings, looking, acting))
+    hold(board)
     try:
         where = f"http://{settings.host}:{settings.port}"
         can = "operators can act" if settings.actions else "read-only"
         click.echo(f"Sequential dashboard: {where} ({settings.storage}, {can})", err=True)
         with suppress(KeyboardInterrupt):
-            st.App(SCRIPT).run(config=config_of(settings))
+            st.App(SCRIPT, routes=routes(board)).run(config=config_of(settings))
     finally:
         hold(None)
 
@@ -80,6 +81,9 @@ def config_of(settings: Settings) -> Mapping[str, Any]:
         # What an exception says may hold data.
         "client.showErrorDetails": "none",
         "runner.magicEnabled": False,
+        # What is chosen is not to look like what failed: Streamlit's own accent is red.
+        "theme.light.primaryColor": "#3b6fd4",
+        "theme.dark.primaryColor": "#7fa6f5",
     }
     if is_loopback(settings.host):
         # Against pages elsewhere whose name was made to point at this machine.

@@ -9,8 +9,15 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
+from urllib.parse import quote, urlsplit
 
 from sequential.errors import ConfigError
+from sequential.storage import Run
+
+from .words import trace_of
+
+_IN_LINKS = frozenset({"run_id", "trace_id", "step"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,8 @@ class Settings:
         operators: Who may also do what *actions* and *payloads* allow.
         audit: File that a line is appended to for each action; None for the log alone.
         demo: Whether the runs were made for show.
+        log_link: Address of a run's lines in a log tool, with ``{run_id}``, ``{trace_id}`` and
+            ``{step}`` where these go; empty for none.
     """
 
     storage: str
@@ -45,6 +54,7 @@ class Settings:
     operators: frozenset[str] = frozenset()
     audit: Path | None = None
     demo: bool = False
+    log_link: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +78,31 @@ def checked(settings: Settings) -> Settings:
         raise ConfigError("oidc", "on", "say who may look: --viewer or --operator, by subject")
     if settings.operator_token and settings.operator_token == settings.token:
         raise ConfigError("token", "(hidden)", "give operators another token than viewers")
+    _check_link(settings.log_link)
     return settings
+
+
+def log_address(link: str, run: Run, step: str) -> str:
+    """Return where the log tool shows the lines of *run*, at *step* if it can."""
+    named = {"run_id": run.run_id, "trace_id": trace_of(run), "step": step}
+    return link.format(**{name: quote(each, safe="") for name, each in named.items()})
+
+
+def _check_link(link: str) -> None:
+    if not link:
+        return
+    remedy = (
+        "give an address with http:// or https:// in which {run_id}, {trace_id} or {step} stand"
+        " for what is looked for"
+    )
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(link) if name is not None}
+        parts = urlsplit(Formatter().vformat(link, (), dict.fromkeys(_IN_LINKS, "x")))
+    except (ValueError, KeyError, IndexError, AttributeError):
+        raise ConfigError("log-link", link, remedy) from None
+    is_address = parts.scheme in ("http", "https") and parts.netloc
+    if not is_address or not fields or not fields <= _IN_LINKS:
+        raise ConfigError("log-link", link, remedy)
 
 
 def is_loopback(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from sequential.spans import trace_id_of
 from sequential.storage import At, Run, Status
 
 STORED: Mapping[str, Status] = {
@@ -41,6 +42,11 @@ COLORS = {
 def wake_of(run: Run) -> float | None:
     """Return when the run must next be looked at, in seconds since the epoch."""
     return run.wake.time if isinstance(run.wake, At) else None
+
+
+def trace_of(run: Run) -> str:
+    """Return the id of the run's trace, 32 hex digits, as tracing tools show it."""
+    return f"{trace_id_of(run.run_id, run.created):032x}"
 
 
 def state_of(run: Run, now: float) -> str:
@@ -95,6 +101,27 @@ def cut(text: str, limit: int = 120) -> str:
     """Return *text* in one line of at most *limit* characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def notes_of(run: Run) -> list[str]:
+    """Return why a signal that *run* waits for may have missed it, a sentence each."""
+    waited = {each.name: each for each in run.open.values() if each.kind == "signal"}
+    if run.status is not Status.PAUSED or not waited:
+        return []
+    found = [
+        f"a signal {name!r} came, did not fit and was dropped: {cut(each.error, 300)};"
+        " send one that fits"
+        for name, each in waited.items()
+        if each.error
+    ]
+    others = {sent.name: None for sent in run.inbox if sent.name not in waited}
+    names = ", ".join(repr(name) for name in waited)
+    return found + [
+        f"it waits for {names}, and {name!r}, which nothing has asked for, lies in its inbox;"
+        " if that was meant, send it under the right name"
+        for name in others
+        if not name.startswith("$")
+    ]
 
 
 def waits_for(run: Run, now: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..errors import SchemaTooNew, StorageForeign
 from .connection import switch_to_wal
@@ -17,7 +18,32 @@ from .url import SqliteSettings
 APPLICATION_ID = 0x53514C31
 """Marks a file as ours, in its header (``SQL1``)."""
 
-MIGRATIONS = ("001.sql",)
+
+class Kind(NamedTuple):
+    """What a file of ours is for.
+
+    Attributes:
+        scheme: Of the addresses that open it.
+        application_id: Marks it, in its header.
+        foreign: Why an address of the other kind does not open it.
+        script: What is applied once, behind the first migration.
+    """
+
+    scheme: str
+    application_id: int
+    foreign: str
+    script: str = ""
+
+
+RUNS = Kind("sqlite", APPLICATION_ID, "it holds runs themselves and no projection of them")
+PROJECTION = Kind(
+    "projection",
+    0x53514C50,
+    "it is a projection, a copy of runs that is only looked at",
+    "projection.sql",
+)
+
+MIGRATIONS = ("001.sql", "002.sql")
 """The script that leads to version 1, to version 2, …; a published one is never changed."""
 
 
@@ -29,7 +55,10 @@ def read_migration(name: str) -> str:
 
 
 def prepare(
-    connection: sqlite3.Connection, settings: SqliteSettings, scripts: Sequence[str] | None = None
+    connection: sqlite3.Connection,
+    settings: SqliteSettings,
+    scripts: Sequence[str] | None = None,
+    kind: Kind = RUNS,
 ) -> None:
     """Set up a new file, bring an older one up to date, leave a foreign one as it is.
 
@@ -37,6 +66,7 @@ def prepare(
         connection: To the file, outside of a transaction.
         settings: Where it is.
         scripts: The migrations' texts; None for `MIGRATIONS`.
+        kind: What the file is for.
 
     Raises:
         StorageForeign: It is not ours.
@@ -44,16 +74,16 @@ def prepare(
     """
     newest = len(MIGRATIONS) if scripts is None else len(scripts)
     # Looked at before the first write: switching to WAL changes the file.
-    version = _look(connection, settings.path, newest)
+    version = _look(connection, settings.path, newest, kind)
     switch_to_wal(connection, settings.path, settings.timeout)
     while version < newest:
         script = read_migration(MIGRATIONS[version]) if scripts is None else scripts[version]
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been faster.
-            now = check_owner(connection, settings.path, newest)
+            now = check_owner(connection, settings.path, newest, kind)
             if now == version:
-                _apply(connection, script, version + 1)
+                _apply(connection, script, version + 1, kind)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -62,21 +92,25 @@ def prepare(
         version = max(now, version + 1)
 
 
-def _look(connection: sqlite3.Connection, path: str, newest: int) -> int:
+def _look(connection: sqlite3.Connection, path: str, newest: int, kind: Kind) -> int:
     """Check the owner in one snapshot: another process may be setting the file up right now."""
     connection.execute("BEGIN")
     try:
-        return check_owner(connection, path, newest)
+        return check_owner(connection, path, newest, kind)
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
 
-def check_owner(connection: sqlite3.Connection, path: str, newest: int) -> int:
+def check_owner(connection: sqlite3.Connection, path: str, newest: int, kind: Kind = RUNS) -> int:
     """Return the version of the schema, 0 for an empty file."""
     owner = connection.execute("PRAGMA application_id").fetchone()[0]
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if owner == APPLICATION_ID:
+    for other in (RUNS, PROJECTION):
+        if owner == other.application_id != kind.application_id:
+            remedy = f"open it as {other.scheme}:///{path}, or name another place"
+            raise StorageForeign(path, other.foreign, remedy)
+    if owner == kind.application_id:
         if version > newest:
             raise SchemaTooNew(path, version, newest)
         return version
@@ -88,7 +122,7 @@ def check_owner(connection: sqlite3.Connection, path: str, newest: int) -> int:
     return 0
 
 
-def _apply(connection: sqlite3.Connection, script: str, version: int) -> None:
+def _apply(connection: sqlite3.Connection, script: str, version: int, kind: Kind) -> None:
     # Not executescript: it commits before it begins.
     for statement in _split(script):
         connection.execute(statement)
@@ -96,7 +130,10 @@ def _apply(connection: sqlite3.Connection, script: str, version: int) -> None:
         connection.execute(
             "INSERT INTO meta (one, deployment, time) VALUES (1, ?, 0)", (secrets.token_hex(16),)
         )
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        if kind.script:
+            for statement in _split(read_migration(kind.script)):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {kind.application_id}")
     connection.execute(f"PRAGMA user_version = {version}")
 
 

@@ -24,12 +24,14 @@ from .._records import (
     unpack_step,
     unpack_tags,
 )
+from .._span_store import Rolled
 from .._storage import STALE, Loaded, Page, Probe, Query, Stale
 from .._storage_rules import (
     MAX_PAGE,
     StorageTime,
     as_created,
     check_limit,
+    end_of_prefix,
     is_same,
     page_token,
     read_page_token,
@@ -39,8 +41,9 @@ from .._storage_rules import (
 )
 from ..errors import RecordCorrupt, ValueCorrupt
 from . import queries as sql
+from . import rolling
 from .connection import Connections
-from .schema import MIGRATIONS, prepare
+from .schema import MIGRATIONS, RUNS, Kind, prepare
 from .url import SqliteSettings, read_sqlite_url
 
 _log = logging.getLogger("sequential")
@@ -58,16 +61,17 @@ class SqliteStorage:
     Args:
         settings: Where, and how.
         clock: The host's.
+        kind: What the file is for.
 
     Raises:
         StorageError: The file cannot be opened or is not ours.
     """
 
-    def __init__(self, settings: SqliteSettings, clock: Clock) -> None:
+    def __init__(self, settings: SqliteSettings, clock: Clock, kind: Kind = RUNS) -> None:
         self._time = StorageTime(clock)
         self._read = 0.0  # when the written time was last looked at
         self._told = 0.0  # when it was last written by this object
-        self._connections = Connections(settings, lambda found: prepare(found, settings))
+        self._connections = Connections(settings, lambda found: prepare(found, settings, kind=kind))
         with self._connections.reading() as connection:
             self._deployment, _ = connection.execute(sql.READ_META).fetchone()
 
@@ -143,19 +147,30 @@ class SqliteStorage:
     def find(self, query: Query) -> Page:
         """Return one page of the runs that match *query*, newest first, without their steps."""
         limit = check_limit(query.limit)
-        begin = None if query.after is None else read_page_token(query.after)
-        statement, values = sql.find_query(query, begin, limit + 1)
+        begin = read_page_token(query)
         with self._connections.reading() as connection:
+            common = _common(connection, query)
+            statement, values = sql.find_query(query, begin, limit + 1, common)
             rows = connection.execute(statement, values).fetchall()
         runs = [run for row in rows[:limit] if (run := _readable(row)) is not None]
-        return Page(runs, page_token(_last(rows[limit - 1])) if len(rows) > limit else None)
+        return Page(runs, page_token(_last(rows[limit - 1]), query) if len(rows) > limit else None)
 
     def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
         """Return how many runs match *query*, by flow and status."""
         with self._connections.reading() as connection:
-            rows = connection.execute(*sql.count_query(query)).fetchall()
+            common = _common(connection, query)
+            rows = connection.execute(*sql.count_query(query, common)).fetchall()
+        left = {flow: count for flow, word, count in rows if word is None}
+        for flow, word, count in rows:
+            if word is not None and flow in left:
+                left[flow] -= count
+        completed = {(flow, Status.COMPLETED): count for flow, count in left.items() if count}
         # A status that there is not is damage, which `load` tells of.
-        return {(flow, _STATUSES[word]): count for flow, word, count in rows if word in _STATUSES}
+        return completed | {
+            (flow, _STATUSES[word]): count
+            for flow, word, count in rows
+            if word in _STATUSES and (not query.statuses or word in query.statuses)
+        }
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep *data* for the run and return its SHA-256 digest in hex. Durable on return."""
@@ -202,6 +217,14 @@ class SqliteStorage:
                 connection.execute(sql.BURY_RUN, _buried(rest))
         return True
 
+    def roll_up(self) -> float:
+        """Fold what was recorded since the last pass into rollups, if it is time for one."""
+        return rolling.roll_up(self._connections, self._time.now())
+
+    def rollups(self, since: float, until: float) -> Rolled:
+        """Return the rollups of the hours that begin from *since* on, and before *until*."""
+        return rolling.rollups(self._connections, since, until)
+
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds here, and say what it cannot do."""
         from .probe import probe
@@ -237,6 +260,22 @@ def open_sqlite(url: str, clock: Clock) -> SqliteStorage:
     return SqliteStorage(read_sqlite_url(url), clock)
 
 
+def _common(connection: sqlite3.Connection, query: Query) -> sql.Common:
+    """Return what *query* asks for that many runs have."""
+
+    def is_common(statement: str, *values: str) -> bool:
+        (count,) = connection.execute(statement, (*values, sql.MANY)).fetchone()
+        return bool(count >= sql.MANY)
+
+    common: list[str | tuple[str, str]] = [
+        tag for tag in query.tags.items() if is_common(sql.COUNT_TAGGED, *tag)
+    ]
+    end = end_of_prefix(query.search or "")
+    if query.search and (end is None or is_common(sql.COUNT_BEGUN, query.search, end)):
+        common.append(query.search)
+    return common
+
+
 def _readable(row: Sequence[object]) -> Run | None:
     """Return the run of *row*; None, said in the log, if it is damaged: others must be found."""
     try:
@@ -249,10 +288,12 @@ def _readable(row: Sequence[object]) -> Run | None:
 def _last(row: Sequence[object]) -> Run:
     """Return where a page ended, of a run that may be damaged."""
     found = dict(zip(RUN_COLUMNS, row, strict=True))
-    created = found["created"]
     # What is no number stands before all numbers, as infinity does: the next page begins with them.
-    time = created if isinstance(created, float) else _MOST
-    return Run(str(found["run_id"]), "", Payload(b""), created=max(-_MOST, min(_MOST, time)))
+    created, wake = [
+        max(-_MOST, min(_MOST, time)) if isinstance(time, float) else _MOST
+        for time in (found["created"], found["wake"])
+    ]
+    return Run(str(found["run_id"]), "", Payload(b""), created=created, wake=At(wake))
 
 
 _Guard = tuple[str, int, str]

@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, unquote
 
 from ..errors import ConfigError
 
-_PREFIX = "sqlite://"
 _KNOWN = ("synchronous", "timeout")
 _LEVELS = ("full", "normal")
 
@@ -22,28 +21,33 @@ class SqliteSettings:
         synchronous: ``full`` syncs every commit to disk; ``normal`` may lose the last commits
             when the power fails, but never on a crash of the process.
         timeout: Seconds to wait for another writer.
+        read_only: Let SQLite refuse every write, once the file is set up.
     """
 
     path: str
     synchronous: str = "full"
     timeout: float = 30.0
+    read_only: bool = False
 
 
-def read_sqlite_url(url: str) -> SqliteSettings:
-    """Return what *url* says.
+def read_sqlite_url(url: str, scheme: str = "sqlite") -> SqliteSettings:
+    """Return what *url* says; *scheme* is that of addresses like it.
 
     Raises:
         ConfigError: It names no file, or an option that there is not.
     """
-    rest, _, query = url.removeprefix(_PREFIX).partition("?")
+    begin = f"{scheme}://"
+    rest, _, query = url.removeprefix(begin).partition("?")
     path = unquote(rest.removeprefix("/"))
-    if not url.startswith(_PREFIX) or (rest and not rest.startswith("/")):
+    if not url.startswith(begin) or (rest and not rest.startswith("/")):
         raise ConfigError(
-            "storage", url, "write sqlite:///relative.db or sqlite:////absolute/path.db"
+            "storage", url, f"write {scheme}:///relative.db or {scheme}:////absolute/path.db"
         )
     if path in {"", ":memory:"} or path.endswith("/"):
         raise ConfigError(
-            "storage", url, "name a file, as in sqlite:///flows.db; to keep nothing use memory://"
+            "storage",
+            url,
+            f"name a file, as in {scheme}:///flows.db; to keep nothing use memory://",
         )
     if "\0" in path:
         raise ConfigError("storage", url, "a path cannot have a NUL character")

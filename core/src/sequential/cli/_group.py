@@ -42,6 +42,7 @@ _COMMANDS = {
     "plugins": "operate",
     "doctor": "operate",
     "migrate": "operate",
+    "project": "project",
     "demo": "demo",
 }
 """The module of each command; in it stands a function of the command's name and ``_command``."""

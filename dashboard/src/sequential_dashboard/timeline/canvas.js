@@ -1,29 +1,24 @@
-// Draws the timeline of one run on a canvas: thousands of rows, none of them a DOM node.
+// The timeline of one run on a canvas: thousands of rows, none of them a DOM node.
 // All text goes through fillText and textContent: names come from whoever wrote the flow.
-// What was selected, scrolled, zoomed and closed stays through every refresh of the data.
+// What was selected, scrolled, zoomed and closed stays through every refresh of the data. A run that
+// goes on is followed at its end, until somebody looks elsewhere.
 
-const ROW = 22, AXIS = 22, NAMES = 240, HEIGHT = 460, MARGIN = 8;
-const ICONS = { value: "✓", completed: "✓", error: "✗", failed: "✗", timeout: "⏱", cancelled: "⊘",
-  running: "▶", waiting: "⏸", due: "⏸", retrying: "↻", stalled: "⚠", blocked: "⚠", quarantined: "⚠" };
-const COLORS = { value: "green", completed: "green", error: "red", failed: "red", quarantined: "red",
-  timeout: "orange", retrying: "orange", stalled: "orange", blocked: "orange", cancelled: "gray",
-  running: "violet", waiting: "blue", due: "blue" };
-const BAD = new Set(["error", "failed", "timeout", "stalled", "blocked", "quarantined", "retrying"]);
-const WAITS = new Set(["sleep", "signal"]);
 const HELP = "Keys: up and down move, left and right close and open, e next error, w next wait, "
-  + "f fold, 0 fit, plus and minus zoom, / search, Enter shows the step.";
+  + "f fold, l latest, 0 fit, plus and minus zoom, / search, Enter shows the step.";
 const instances = new WeakMap();
 
-class Timeline {
+class Timeline extends Drawing {
   constructor(host, component) {
+    super();
     this.host = host;
     this.closed = new Set();
     this.folding = true;
     this.window = null;  // [from, to] in milliseconds; null for all of it, following the end
     this.selected = null;
+    this.following = !(component.data && component.data.focus);
     this.build();
     this.update(component);
-    if (component.data && component.data.focus) this.select(component.data.focus, false);
+    if (!this.following) this.select(component.data.focus, false);
   }
 
   // -- what it is made of
@@ -40,20 +35,20 @@ class Timeline {
     made.type = "button";
     made.textContent = text;
     made.title = title;
-    made.onclick = () => { act(); this.root.focus({ preventScroll: true }); };
+    made.onclick = () => { act(); this.rows.focus({ preventScroll: true }); };
     return made;
   }
 
   build() {
     this.root = this.element("div", "timeline", this.host);
-    this.root.tabIndex = 0;
     this.root.setAttribute("role", "group");
-    this.root.setAttribute("aria-label", `Timeline of the run. ${HELP}`);
+    this.root.setAttribute("aria-label", "Timeline of the run");
     this.bar = this.element("div", "bar", this.root);
     this.button("Fit", "Show all of it (0)", () => this.fit());
     this.foldButton = this.button("Fold waits", "Fold what took long and did nothing (f)", () => this.toggleFold());
-    this.button("Next error", "e", () => this.next((row) => BAD.has(this.state(row)) && row > 0));
+    this.button("Next error", "e", () => this.next((row) => this.isBad(row)));
     this.button("Next wait", "w", () => this.next((row) => WAITS.has(this.kind(row))));
+    this.latestButton = this.button("Latest", "Follow what goes on (l)", () => this.follow());
     this.button("−", "Zoom out (-)", () => this.zoom(1.6));
     this.button("+", "Zoom in (+)", () => this.zoom(1 / 1.6));
     this.element("span", "room", this.bar);
@@ -63,22 +58,29 @@ class Timeline {
     this.search.setAttribute("aria-label", "Search steps by name or position");
     this.mini = this.element("canvas", "mini", this.root);
     this.rows = this.element("div", "rows", this.root);
+    this.rows.tabIndex = 0;
+    this.rows.setAttribute("role", "tree");
+    this.rows.setAttribute("aria-label", `Steps of the run. ${HELP}`);
     this.canvas = this.element("canvas", "", this.rows);
     this.spacer = this.element("div", "", this.rows);
     this.tip = this.element("div", "tip", this.root);
     this.tip.hidden = true;
     this.said = this.element("div", "said", this.root);
     this.said.setAttribute("aria-live", "polite");
+    // The one row that is not only painted: what a screen reader is at.
+    this.item = this.element("div", "said", this.rows);
+    this.item.id = "row";
+    this.item.setAttribute("role", "treeitem");
     this.listen();
   }
 
   listen() {
-    this.rows.onscroll = () => { this.tip.hidden = true; this.draw(); };
-    this.root.onkeydown = (event) => this.key(event);
+    this.rows.onscroll = () => this.scrolled();
+    this.rows.onkeydown = (event) => this.key(event);
     this.search.onkeydown = (event) => {
       event.stopPropagation();
       if (event.key === "Enter") this.find(this.search.value);
-      if (event.key === "Escape") this.root.focus();
+      if (event.key === "Escape") this.rows.focus();
     };
     this.canvas.onpointerdown = (event) => this.press(event);
     this.canvas.onpointermove = (event) => this.hover(event);
@@ -110,47 +112,24 @@ class Timeline {
     this.index = new Map(data.key.map((key, row) => [key, row]));
     this.goesOn = data.length[0] < 0;
     this.opened = this.opened || new Set();
+    this.latestButton.hidden = !this.goesOn;
     this.relist();
     this.rescale();
     this.resize();
     this.root.dataset.rows = String(data.key.length);
+    if (this.selected !== null) this.say(this.selected);
   }
-
-  kind(row) { return this.data.kinds[this.data.kind[row]]; }
-  state(row) { return this.data.states[this.data.state[row]]; }
-  color(row) {
-    const state = this.state(row);
-    return this.themed(WAITS.has(this.kind(row)) && state === "value" ? "blue" : COLORS[state] || "gray");
-  }
-  name(row) { return this.data.names[this.data.name[row]]; }
-  start(row) { return this.data.start[row]; }
-  end(row) { return this.data.length[row] < 0 ? this.total : this.data.start[row] + this.data.length[row]; }
 
   relist() { this.seen = seenRows(this.data.parent, this.closed); }
 
   rescale() {
-    const own = this.data.length[0];
+    const own = this.data.length[0], wide = this.window && this.scale ? this.span[1] - this.span[0] : 0;
     this.total = Math.max(1, own < 0 ? Date.now() - this.data.epoch : own);
     const folds = this.folding ? this.data.folds.filter((_, number) => !this.opened.has(number)) : [];
     this.scale = makeScale(this.total, folds.map(([from, to]) => [from, to < 0 ? this.total : to]));
+    const end = this.scale.room;
+    if (this.window && this.goesOn && this.following) this.window = [timeAt(this.scale, end - wide), this.total];
     this.foldButton.setAttribute("aria-pressed", String(this.folding));
-  }
-
-  // -- from time to pixels
-
-  get span() {
-    if (!this.window) return [0, this.scale.room];
-    return this.window.map((time) => roomAt(this.scale, time));
-  }
-
-  x(time) {
-    const [from, to] = this.span;
-    return NAMES + (roomAt(this.scale, time) - from) / Math.max(1e-9, to - from) * this.wide;
-  }
-
-  timeOf(x) {
-    const [from, to] = this.span;
-    return timeAt(this.scale, from + (x - NAMES) / this.wide * (to - from));
   }
 
   resize() {
@@ -158,222 +137,39 @@ class Timeline {
     const width = Math.max(320, this.root.clientWidth);
     const tall = Math.min(HEIGHT, this.seen.length * ROW + AXIS + MARGIN);
     this.width = width;
-    this.wide = width - NAMES - 2 * MARGIN;
+    this.names = Math.min(260, Math.round(width * 0.35));
+    this.wide = width - this.names - 2 * MARGIN;
     this.rows.style.height = `${tall}px`;
     this.spacer.style.height = `${Math.max(0, this.seen.length * ROW + AXIS - tall + MARGIN)}px`;
     this.tall = tall;
     this.fine(this.canvas, width, tall);
-    this.fine(this.mini, width, 30);
+    this.fine(this.mini, width, MINI);
     this.painted = null;
+    if (this.goesOn && this.following) this.rows.scrollTop = this.rows.scrollHeight;
     this.draw();
   }
 
-  fine(canvas, width, height) {
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
-    canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
+  // -- at the end of a run that goes on, or not
+
+  get atEnd() {
+    const { scrollTop, clientHeight, scrollHeight } = this.rows;
+    return scrollTop + clientHeight >= scrollHeight - 2;
   }
 
-  // -- drawing
+  leave() { this.following = false; this.latestButton.setAttribute("aria-pressed", "false"); }
 
-  themed(name) {
-    let found = this.colors.get(name);
-    if (found === undefined) this.colors.set(name, found = this.variable(name));
-    return found;
+  follow() {
+    this.following = true;
+    this.latestButton.setAttribute("aria-pressed", "true");
+    if (this.window) { const [from, to] = this.span; this.show(this.scale.room - (to - from), this.scale.room); }
+    this.rows.scrollTop = this.rows.scrollHeight;
+    this.draw();
   }
 
-  variable(name) {
-    return this.style.getPropertyValue(`--st-${name}-color`).trim() || { text: "#222", background: "#fff", border: "#ccc", "secondary-background": "#eee",
-      primary: "#06c", gray: "#888" }[name] || name;
-  }
-
-  draw() {
-    if (!this.data || !this.width || !this.seen) return;
-    const begun = performance.now();
-    this.style = getComputedStyle(this.root);
-    this.colors = new Map();  // of this drawing: the theme may change before the next
-    const pen = this.canvas.getContext("2d");
-    pen.clearRect(0, 0, this.width, this.tall);
-    pen.font = `12px ${this.style.fontFamily || "sans-serif"}`;
-    pen.textBaseline = "middle";
-    const top = this.rows.scrollTop;
-    const first = Math.max(0, Math.floor(top / ROW));
-    const last = Math.min(this.seen.length, Math.ceil((top + this.tall) / ROW));
-    this.drawFolds(pen);
-    for (let place = first; place < last; place++) {
-      this.drawRow(pen, this.seen[place], AXIS + place * ROW - top);
-    }
-    this.drawNames(pen, first, last, top);
-    this.drawAxis(pen);
-    this.drawMini();
-    this.root.dataset.drawMs = (performance.now() - begun).toFixed(1);
-  }
-
-  drawFolds(pen) {
-    this.bands = [];
-    if (!this.folding) return;
-    this.data.folds.forEach(([from, to, reason], number) => {
-      if (this.opened.has(number)) return;
-      const end = to < 0 ? this.total : to;
-      const left = Math.max(NAMES, this.x(from)), right = Math.min(NAMES + this.wide, this.x(end));
-      if (right <= left) return;
-      const length = lasting(end - from), text = `${length}: ${this.data.reasons[reason]}`;
-      this.bands.push({ left, right, number, length, text });
-      pen.fillStyle = this.themed("secondary-background");
-      pen.fillRect(left, AXIS, right - left, this.tall);
-      pen.strokeStyle = this.themed("border");
-      pen.beginPath();
-      for (let bend = 0; AXIS + bend * 8 < this.tall; bend++) {
-        pen.lineTo((left + right) / 2 + (bend % 2 ? 3 : -3), AXIS + bend * 8);
-      }
-      pen.stroke();
-    });
-  }
-
-  drawRow(pen, row, y) {
-    if (row === this.selected) {
-      pen.globalAlpha = 0.15;
-      pen.fillStyle = this.themed("primary");
-      pen.fillRect(0, y, this.width, ROW);
-      pen.globalAlpha = 1;
-    }
-    const a = this.x(this.start(row)), b = this.x(this.end(row));
-    const left = Math.max(NAMES, a), right = Math.min(NAMES + this.wide, Math.max(b, a + 2));
-    pen.fillStyle = this.color(row);
-    if (right < NAMES + 1 || left > NAMES + this.wide - 1) {
-      // Out of the window: say on which side it is.
-      pen.fillText(b < NAMES + 1 ? "‹" : "›", b < NAMES + 1 ? NAMES + 2 : NAMES + this.wide - 6, y + ROW / 2);
-      return;
-    }
-    this.drawBar(pen, row, left, right, y);
-    const inside = this.kind(row) === "run" || this.kind(row) === "branch";
-    if (inside) return;
-    const said = this.data.tries[row] > 1 ? `×${this.data.tries[row]} ` : "";
-    const text = said + lasting(this.end(row) - this.start(row));
-    pen.fillStyle = this.themed("text");
-    if (right + 70 < NAMES + this.wide) pen.fillText(text, right + 5, y + ROW / 2);
-    else if (left - 70 > NAMES) { pen.textAlign = "right"; pen.fillText(text, left - 5, y + ROW / 2); pen.textAlign = "left"; }
-  }
-
-  drawBar(pen, row, left, right, y) {
-    const kind = this.kind(row), open = this.data.length[row] < 0;
-    const thin = kind === "run" || kind === "branch";
-    const high = thin ? 5 : ROW - 9, at = y + (ROW - high) / 2;
-    const hatched = WAITS.has(kind) || this.data.tries[row] > 1 || this.state(row) === "stalled";
-    pen.globalAlpha = hatched ? 0.35 : thin ? 0.6 : 0.9;
-    pen.fillRect(left, at, right - left, high);
-    pen.globalAlpha = 1;
-    if (hatched) this.hatch(pen, left, right, at, high);
-    if (open) {
-      pen.strokeStyle = pen.fillStyle;
-      pen.setLineDash([3, 3]);
-      pen.strokeRect(left + 0.5, at + 0.5, Math.max(1, right - left - 1), high - 1);
-      pen.setLineDash([]);
-    }
-    if (this.data.tries[row] > 1 && BAD.has(this.state(row)) === false) {
-      pen.fillStyle = this.themed("red");
-      pen.fillRect(left, at + high - 2, (right - left) * (1 - 1 / this.data.tries[row]), 2);
-    }
-  }
-
-  hatch(pen, left, right, y, high) {
-    pen.save();
-    pen.beginPath();
-    pen.rect(left, y, right - left, high);
-    pen.clip();
-    pen.strokeStyle = pen.fillStyle;
-    pen.beginPath();
-    for (let x = left - high; x < right; x += 6) { pen.moveTo(x, y + high); pen.lineTo(x + high, y); }
-    pen.stroke();
-    pen.restore();
-  }
-
-  drawNames(pen, first, last, top) {
-    pen.fillStyle = this.themed("background");
-    pen.fillRect(0, AXIS, NAMES - 4, this.tall);
-    pen.save();
-    pen.beginPath();
-    pen.rect(0, AXIS, NAMES - 8, this.tall);
-    pen.clip();
-    for (let place = first; place < last; place++) {
-      const row = this.seen[place], y = AXIS + place * ROW - top + ROW / 2;
-      const left = 6 + Math.min(12, this.depth[row]) * 12;
-      if (row === this.selected) {
-        pen.globalAlpha = 0.15; pen.fillStyle = this.themed("primary");
-        pen.fillRect(0, y - ROW / 2, NAMES, ROW); pen.globalAlpha = 1;
-      }
-      pen.fillStyle = this.themed("text");
-      if (this.above.has(row)) pen.fillText(this.closed.has(row) ? "▸" : "▾", left, y);
-      pen.fillStyle = this.color(row);
-      pen.fillText(ICONS[this.state(row)] || "·", left + 12, y);
-      pen.fillStyle = this.themed("text");
-      pen.fillText(this.name(row), left + 28, y);
-    }
-    pen.restore();
-  }
-
-  drawAxis(pen) {
-    pen.fillStyle = this.themed("background");
-    pen.fillRect(0, 0, this.width, AXIS);
-    pen.fillStyle = this.themed("text");
-    pen.strokeStyle = this.themed("border");
-    const [from, to] = this.span;
-    const step = roundStep((to - from) / Math.max(1, this.wide / 90));
-    let free = NAMES;
-    const long = this.bands.filter((band) => band.right - band.left > 44);
-    const begin = this.timeOf(NAMES), end = this.timeOf(NAMES + this.wide);
-    for (const [time, , isFold] of this.scale.knots) {
-      if (isFold || time > end) continue;
-      const stretch = this.scale.knots.find((knot) => knot[0] > time) || [end];
-      const first = Math.ceil(Math.max(time, begin) / step) * step;
-      for (let tick = first; tick <= Math.min(stretch[0], end); tick += step) {
-        const x = this.x(tick);
-        const taken = long.some((band) => x + 60 > band.left && x < band.right);
-        if (x < free || x > this.width - 60 || taken) continue;
-        pen.fillText(offsetText(tick, step), x + 3, AXIS / 2);
-        pen.beginPath(); pen.moveTo(x + 0.5, 4); pen.lineTo(x + 0.5, this.tall); pen.globalAlpha = 0.5; pen.stroke(); pen.globalAlpha = 1;
-        free = x + 84;
-      }
-    }
-    pen.textAlign = "center";
-    for (const band of long) pen.fillText(`⌇ ${band.length}`, (band.left + band.right) / 2, AXIS / 2);
-    pen.textAlign = "left";
-    pen.beginPath(); pen.moveTo(0, AXIS + 0.5); pen.lineTo(this.width, AXIS + 0.5); pen.stroke();
-  }
-
-  // All rows at a glance. Painted anew only when something changed, then copied.
-  drawMini() {
-    const pen = this.mini.getContext("2d");
-    const light = this.themed("background");
-    const sign = `${this.width}|${this.total}|${this.folding}|${this.opened.size}|${light}|${this.data.key.length}`;
-    if (!this.painted || this.painted.sign !== sign || this.painted.data !== this.data) {
-      const made = document.createElement("canvas");
-      this.fine(made, this.width, 30);
-      this.paintMini(made.getContext("2d"));
-      this.painted = { sign, data: this.data, made };
-    }
-    pen.clearRect(0, 0, this.width, 30);
-    pen.drawImage(this.painted.made, 0, 0, this.width, 30);
-    const [from, to] = this.span, all = this.scale.room, wide = this.width - 2 * MARGIN;
-    pen.strokeStyle = this.themed("primary");
-    pen.strokeRect(MARGIN + from / all * wide, 1, Math.max(3, (to - from) / all * wide), 28);
-  }
-
-  paintMini(pen) {
-    const count = this.data.key.length, wide = this.width - 2 * MARGIN, all = this.scale.room;
-    for (const bad of [false, true]) {
-      for (let row = 1; row < count; row++) {
-        if (BAD.has(this.state(row)) !== bad) continue;
-        const a = roomAt(this.scale, this.start(row)) / all, b = roomAt(this.scale, this.end(row)) / all;
-        pen.fillStyle = this.color(row);
-        pen.globalAlpha = WAITS.has(this.kind(row)) ? 0.25 : 0.9;
-        pen.fillRect(MARGIN + a * wide, 2 + row / count * 24, Math.max(1, (b - a) * wide), bad ? 3 : 2);
-      }
-    }
-    pen.globalAlpha = 1;
+  scrolled() {
+    this.tip.hidden = true;
+    if (this.goesOn && !this.atEnd) this.leave();
+    this.draw();
   }
 
   // -- doing
@@ -385,18 +181,18 @@ class Timeline {
   }
 
   press(event) {
-    this.root.focus({ preventScroll: true });
+    this.rows.focus({ preventScroll: true });
     const box = this.canvas.getBoundingClientRect();
     const x = event.clientX - box.left, row = this.rowAt(event);
     if (row === undefined) return;
-    if (x < NAMES && this.above.has(row) && x < 24 + Math.min(12, this.depth[row]) * 12) this.toggle(row);
+    if (x < this.names && this.above.has(row) && x < 24 + Math.min(12, this.depth[row]) * 12) this.toggle(row);
     this.reveal(row);
     this.select(this.data.key[row], true);
     this.drag(event, x);
   }
 
   drag(event, x) {
-    if (x < NAMES || !this.window) return;
+    if (x < this.names || !this.window) return;
     const [from, to] = this.span;
     this.canvas.setPointerCapture(event.pointerId);
     const move = (moved) => {
@@ -438,14 +234,28 @@ class Timeline {
       if (this.closed.delete(above)) this.relist();
     }
     this.selected = row;
+    this.leave();
     this.root.dataset.selected = key;
     this.said.textContent = this.describe(row);
+    this.say(row);
     this.into(row);
     this.draw();
     if (!tell) return;
     clearTimeout(this.late);
     if (late) this.late = setTimeout(() => this.tell("selected", key), late);
     else this.tell("selected", key);
+  }
+
+  // Keeps the one row that a screen reader sees as it is.
+  say(row) {
+    this.item.textContent = this.describe(row);
+    this.item.setAttribute("aria-level", this.depth[row] + 1);
+    this.item.setAttribute("aria-posinset", this.seen.indexOf(row) + 1);
+    this.item.setAttribute("aria-setsize", this.seen.length);
+    this.item.setAttribute("aria-selected", "true");
+    if (this.above.has(row)) this.item.setAttribute("aria-expanded", !this.closed.has(row));
+    else this.item.removeAttribute("aria-expanded");
+    this.rows.setAttribute("aria-activedescendant", this.item.id);
   }
 
   into(row) {
@@ -458,6 +268,7 @@ class Timeline {
     if (!this.closed.delete(row)) this.closed.add(row);
     this.relist();
     this.resize();
+    if (row === this.selected) this.say(row);
   }
 
   toggleFold() { this.folding = !this.folding; this.opened.clear(); this.rescale(); this.draw(); }
@@ -473,19 +284,28 @@ class Timeline {
   show(from, to) {
     const room = this.scale.room, wide = Math.min(room, Math.max(to - from, 1e-3));
     const begin = Math.min(Math.max(0, from), room - wide);
+    if (begin + wide < room * 0.999) this.leave();
     this.window = wide >= room ? null : [timeAt(this.scale, begin), timeAt(this.scale, begin + wide)];
     this.draw();
   }
 
-  zoom(by, x = NAMES + this.wide / 2) {
+  // Around *x*; by keys around what is selected, if that is in sight.
+  zoom(by, x = this.middle()) {
     const [from, to] = this.span;
-    const share = (x - NAMES) / this.wide, at = from + share * (to - from);
+    const share = (x - this.names) / this.wide, at = from + share * (to - from);
     const wide = Math.max((to - from) * by, this.scale.room / 1e6);
     this.show(at - share * wide, at + (1 - share) * wide);
   }
 
+  middle() {
+    const all = this.names + this.wide / 2;
+    if (!this.selected) return all;  // nothing, or the run itself
+    const at = (this.x(this.start(this.selected)) + this.x(this.end(this.selected))) / 2;
+    return at >= this.names && at <= this.names + this.wide ? at : all;
+  }
+
   reveal(row) {
-    if (this.x(this.end(row)) > NAMES && this.x(this.start(row)) < NAMES + this.wide) return;
+    if (this.x(this.end(row)) > this.names && this.x(this.start(row)) < this.names + this.wide) return;
     const middle = roomAt(this.scale, (this.start(row) + this.end(row)) / 2), [from, to] = this.span;
     this.show(middle - (to - from) / 2, middle + (to - from) / 2);
   }
@@ -494,7 +314,7 @@ class Timeline {
     const x = event.clientX - this.canvas.getBoundingClientRect().left;
     if (event.ctrlKey || event.metaKey) {
       event.preventDefault();
-      this.zoom(event.deltaY > 0 ? 1.25 : 0.8, Math.max(NAMES, x));
+      this.zoom(event.deltaY > 0 ? 1.25 : 0.8, Math.max(this.names, x));
     } else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
       event.preventDefault();
       const [from, to] = this.span, by = (event.deltaX || event.deltaY) / this.wide * (to - from);
@@ -543,7 +363,7 @@ class Timeline {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target === this.search) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const page = Math.max(1, Math.floor((this.tall - AXIS) / ROW) - 1);
     const acts = {
       ArrowDown: () => this.move(1), ArrowUp: () => this.move(-1),
@@ -551,9 +371,9 @@ class Timeline {
       Home: () => this.move(-this.seen.length), End: () => this.move(this.seen.length),
       ArrowLeft: () => this.sideways(false), ArrowRight: () => this.sideways(true),
       Enter: () => { if (this.selected !== null) this.tell("selected", this.data.key[this.selected]); },
-      e: () => this.next((row) => row > 0 && BAD.has(this.state(row))),
+      e: () => this.next((row) => this.isBad(row)),
       w: () => this.next((row) => WAITS.has(this.kind(row))),
-      f: () => this.toggleFold(), 0: () => this.fit(), "/": () => this.search.focus(),
+      f: () => this.toggleFold(), l: () => this.follow(), 0: () => this.fit(), "/": () => this.search.focus(),
       "+": () => this.zoom(1 / 1.6), "-": () => this.zoom(1.6),
     };
     const act = acts[event.key];

@@ -17,8 +17,8 @@ NAME = "sequential_dashboard.timeline"
 
 @cache
 def script() -> str:
-    """Return the component's script: the time axis, then what draws."""
-    return _text("fold.js") + _text("canvas.js")
+    """Return the component's script: the time axis, what draws, then what people do."""
+    return _text("fold.js") + _text("drawing.js") + _text("canvas.js")
 
 
 def draw(payload: Mapping[str, Any], *, key: str, focus: str = "") -> str:

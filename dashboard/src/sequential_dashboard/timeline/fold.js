@@ -69,18 +69,21 @@ function offsetText(ms, step) {
   const days = Math.floor(rest / 864e5); rest -= days * 864e5;
   const hours = Math.floor(rest / 36e5); rest -= hours * 36e5;
   const minutes = Math.floor(rest / 6e4); rest -= minutes * 6e4;
-  const two = (number) => String(number).padStart(2, "0");
-  const day = days ? `${days}d` : "";
-  if (step >= 864e5 && !hours && !minutes) return sign + (day || "0d");
-  if (step >= 6e4) return sign + (day ? `${day} ` : "") + `${hours}:${two(minutes)}`;
   const places = step >= 1000 ? 0 : step >= 100 ? 1 : step >= 10 ? 2 : 3;
-  const seconds = (rest / 1000).toFixed(places).padStart(places ? places + 3 : 2, "0");
-  if (!days && !hours && !minutes) return `${sign}${(rest / 1000).toFixed(places)} s`;
-  return sign + (day ? `${day} ` : "") + (days || hours ? `${hours}:${two(minutes)}` : minutes)
-    + `:${seconds}`;
+  const two = (number) => String(number).padStart(2, "0");
+  const seconds = (rest / 1000).toFixed(places), exact = step < 6e4;
+  const day = days ? `${days}d ` : "";
+  if (step >= 864e5 && !hours && !minutes) return `${sign}${days}d`;
+  if (days || hours) {
+    const whole = seconds.padStart(places ? places + 3 : 2, "0");
+    return `${sign}${day}${hours}h${two(minutes)}${exact ? `:${whole}` : ""}`;
+  }
+  if (minutes) return `${sign}${minutes}m${exact ? seconds.padStart(places ? places + 3 : 2, "0") : ""}`;
+  return exact ? `${sign}${seconds}s` : `${sign}0`;
 }
 
 function lasting(ms) {
+  if (ms < 1) return "0 ms";
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 6e4) return `${(ms / 1000).toFixed(1)} s`;
   if (ms < 36e5) return `${(ms / 6e4).toFixed(1)} min`;

@@ -70,7 +70,9 @@ def pieces_of(loaded: Loaded, spans: Sequence[Span]) -> list[Piece]:
     near = _Neighbours(leaves)
     found: list[Piece] = []
     at = root.start
-    for piece in _covered(leaves, root.start, end):
+    # Of a step whose attempts are known, those count as work and not what lies between.
+    tried = [each for each in spans if each.kind in ("attempt", "backoff")]
+    for piece in _covered([*leaves, *tried], root.start, end):
         if piece.start > at:
             found += _between(loaded, near, at, piece.start)
         found.append(piece)
@@ -107,7 +109,7 @@ def _covered(leaves: Sequence[Span], begin: float, end: float) -> list[Piece]:
         if stop > max(begin, span.start):
             edges += [(max(begin, span.start), 1, number), (stop, 0, number)]
     edges.sort()
-    under_way: list[dict[int, None]] = [{}, {}, {}]
+    under_way: list[dict[int, None]] = [{}, {}, {}, {}]
     found: list[Piece] = []
     for (at, starts, number), (until, _, _) in pairwise([*edges, (end, 0, -1)]):
         level = under_way[_rank(leaves[number])]
@@ -132,9 +134,12 @@ def _merged(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def _rank(span: Span) -> int:
+    """Return what counts first where several go on at once, the smallest."""
     if span.waits:
-        return 2
-    return 1 if span.tries > 1 or span.status in ("retrying", "stalled") else 0
+        return 3
+    if span.kind == "backoff":
+        return 1
+    return 2 if span.tries > 1 or span.status in ("retrying", "stalled") else 0
 
 
 def _doing(span: Span) -> tuple[str, str]:
@@ -144,6 +149,8 @@ def _doing(span: Span) -> tuple[str, str]:
         return "timer", "sleeping"
     if span.status == "stalled":
         return "stalled", f"{span.name}: its invocation was lost"
+    if span.kind == "backoff":
+        return "retrying", span.name
     if _rank(span):
         return "retrying", f"{span.name}, {span.tries} attempts"
     return "working", ""

@@ -1,7 +1,7 @@
 """The rows of a timeline: one span a step, a branch, or something in flight; a tree by position.
 
 Made of a run's record and its steps, and nothing else. Attempts, invocations and spans of other
-systems have no rows yet: they join as children of a step's span.
+systems join below them in `enriching`, where a span store knows of any.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from sequential.spans import SpanRow
 from sequential.storage import Loaded, Run, StepRecord
 
 from ..words import OPEN, cut, state_of
 
 MOST = 20_000
 """Rows of one timeline; of a longer run the last steps are shown."""
+
+ADDED = frozenset({"attempt", "backoff", "invocation", "foreign"})
+"""Kinds of rows that only a span store knows of."""
 
 _WAITS = ("sleep", "signal")
 
@@ -25,7 +29,8 @@ class Span(NamedTuple):
     Attributes:
         key: What it is found by: the position of a step, ``run`` for the run itself.
         parent: Index of the row above it in the tree, -1 for the run.
-        kind: ``run``, ``branch``, ``tool``, ``sleep``, ``signal``, ``save`` or ``child``.
+        kind: ``run``, ``branch``, ``tool``, ``sleep``, ``signal``, ``save`` or ``child``; of what
+            a span store adds ``attempt``, ``backoff``, ``invocation`` or ``foreign``.
         name: For people, at most 120 characters.
         status: ``value``, ``error``, ``timeout`` or ``cancelled`` once it is over; before,
             ``running``, ``waiting``, ``retrying`` or ``stalled``. The run's own word for the run.
@@ -36,6 +41,8 @@ class Span(NamedTuple):
         due: When it will be looked at again, if that is known.
         note: The last error of something in flight.
         run_id: Of the child run that it stands for, else empty.
+        step: Position of the step that it is a part of, where a span store adds it; else empty.
+        row: What the span store has of it, if it is from there.
     """
 
     key: str
@@ -50,6 +57,8 @@ class Span(NamedTuple):
     due: float | None = None
     note: str = ""
     run_id: str = ""
+    step: str = ""
+    row: SpanRow | None = None
 
     @property
     def waits(self) -> bool:
@@ -58,8 +67,8 @@ class Span(NamedTuple):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it stands for something itself, not for what is below it."""
-        return self.kind not in ("run", "branch")
+        """Whether it stands for something that the run records, not for what is below it."""
+        return self.kind not in ("run", "branch") and self.kind not in ADDED
 
 
 def spans_of(loaded: Loaded, children: Sequence[Run] = ()) -> list[Span]:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from ..access import Viewer
 from ..actions import ACTIONS
-from ..attention import Finding, look
+from ..attention import Finding, look, lost
 from ..board import Board
 from ..exports import csv_text
 from ..frames import finding_frame
@@ -16,18 +16,23 @@ from ..gate import enter
 from ..words import moment
 from .parts import ROWS, act_on_many, table, title, values_for
 
-_PLACES = "attention_places"
+_PLACES, _LOST = "attention_places", "attention_lost"
 
 
 def show() -> None:
     """Draw the page."""
     board, viewer = enter()
     title("Attention", "Blocked, quarantined, stalled, overdue and lost runs, and what would help.")
+    st.toggle(
+        "Look for lost runs instead", key=_LOST, on_change=_begin_anew,
+        help="Paused runs that wait for nothing have no wake time to be found by. This goes"
+        " through paused runs page by page; `sequential doctor` goes through all of them.",
+    )  # fmt: skip
     places: list[str | None] = st.session_state.setdefault(_PLACES, [None])
-    found = look(board.reader, places[-1])
+    found = (lost if st.session_state[_LOST] else look)(board.reader, places[-1])
     now, values = board.reader.now(), values_for(board, viewer)
     if not found.findings:
-        st.success(f"None of the {found.looked} open runs looked at needs anybody.")
+        st.success(f"None of the {found.looked} runs looked at needs anybody.")
     else:
         shown = found.findings[:ROWS]
         frame = finding_frame(shown, now, values)
@@ -39,6 +44,11 @@ def show() -> None:
         table(frame, key="attention_table")
         if len(shown) < len(found.findings):
             st.caption(f"The first {ROWS} of {len(found.findings)}.")
+        if found.more:
+            st.caption(
+                "There are more quarantined runs: [the page of runs](runs?state=quarantined)"
+                " has all of them."
+            )
         rows = frame.drop(columns="Open")
         st.download_button(
             "CSV", csv_text(list(rows.columns), rows.values.tolist()), "attention.csv", "text/csv",
@@ -50,6 +60,12 @@ def show() -> None:
 
 def _fix(board: Board, viewer: Viewer, findings: Sequence[Finding]) -> None:
     names = [name for name in ACTIONS if any(each.action == name for each in findings)]
+    if "resume" in names and not board.reader.app.transport.carries:
+        names.remove("resume")
+        st.caption(
+            "Nothing carries messages here: workers find stalled and overdue runs by themselves."
+            " Start one that has their flow, with `sequential worker`."
+        )
     if not names:
         return
     with st.container(border=True):
@@ -66,9 +82,15 @@ def _fix(board: Board, viewer: Viewer, findings: Sequence[Finding]) -> None:
 def _turn(looked: int, token: str | None, now: float) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         first = len(st.session_state[_PLACES]) < 2
-        st.button("Newer", disabled=first, on_click=_back, key="attention_back")
-        st.button("Older", disabled=token is None, on_click=_on, args=(token,), key="attention_on")
-        st.caption(f"{looked} open runs looked at, at {moment(now)}")
+        st.button("Back", disabled=first, on_click=_back, key="attention_back")
+        st.button(
+            "Look on", disabled=token is None, on_click=_on, args=(token,), key="attention_on"
+        )
+        st.caption(f"{looked} runs looked at, those due longest first, at {moment(now)}")
+
+
+def _begin_anew() -> None:
+    st.session_state[_PLACES] = [None]
 
 
 def _back() -> None:

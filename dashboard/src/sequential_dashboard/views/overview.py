@@ -14,7 +14,7 @@ from ..attention import look
 from ..board import Board
 from ..gate import enter
 from ..reading import LOOKED_THROUGH, Counts
-from ..words import lasting, moment, state_of
+from ..words import OPEN, lasting, moment, wake_of
 from .address import WINDOWS
 from .parts import title
 
@@ -23,6 +23,9 @@ EVERY = 10.0
 
 BINS = 40
 """Bars over time, at most."""
+
+HIGH = 360
+"""Pixels of a chart."""
 
 _COLORS = {
     "completed": "#2e9e5b", "failed": "#d9534f", "cancelled": "#8c8c96", "running": "#8a63d2",
@@ -74,21 +77,32 @@ def _tiles(board: Board, counts: Counts) -> None:
         st.metric("Failure rate", f"{failed / ended:.1%}" if ended else "none ended", border=True)
         more = "+" if needy.next is not None else ""
         st.metric("Need somebody", f"{len(needy.findings)}{more}", border=True)
+    said = []
+    if needy.findings:
+        said.append("[why some need somebody, and what helps](attention)")
+    if failed:
+        said.append("[which failed alike, to retry them](failures)")
+    if sums.get("paused", 0):
+        said.append("[what is waited for, to answer it](waiting)")
+    if said:
+        st.markdown("See " + " · ".join(said))
 
 
 def _by_flow(counts: Counts) -> None:
     rows = [[flow, str(status), count] for (flow, status), count in counts.items()]
     frame = pd.DataFrame(rows, columns=["flow", "status", "runs"])
     scale = alt.Scale(domain=list(_COLORS), range=list(_COLORS.values()))
+    legend = alt.Legend(orient="bottom", title=None, columns=4)
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
             x=alt.X("runs:Q", title=None),
-            y=alt.Y("flow:N", title=None, sort="-x"),
-            color=alt.Color("status:N", scale=scale, legend=alt.Legend(orient="top", title=None)),
+            y=alt.Y("flow:N", title=None, sort="-x", axis=alt.Axis(labelOverlap=False)),
+            color=alt.Color("status:N", scale=scale, legend=legend),
             tooltip=["flow:N", "status:N", "runs:Q"],
         )
+        .properties(height=HIGH)
     )
     st.altair_chart(chart, key="overview_flows")
 
@@ -101,13 +115,14 @@ def _lately(board: Board) -> None:
     scale = alt.Scale(domain=list(_COLORS), range=list(_COLORS.values()))
     chart = (
         alt.Chart(frame)
-        .mark_bar()
+        .mark_bar(size=9)  # an interval, with an end as well, is drawn lying and not stacked
         .encode(
             x=alt.X("from:T", title=None),
-            x2="to:T",
-            y=alt.Y("runs:Q", title="runs", stack=True),
+            y=alt.Y("runs:Q", title=None, stack=True),
             color=alt.Color("status:N", scale=scale, legend=None),
+            tooltip=["status:N", "runs:Q", alt.Tooltip("from:T", format="%b %d %H:%M")],
         )
+        .properties(height=HIGH)
     )
     st.altair_chart(chart, key="overview_lately")
     took = sorted(
@@ -117,9 +132,9 @@ def _lately(board: Board) -> None:
     if took:
         half, most = took[len(took) // 2], took[min(len(took) - 1, len(took) * 95 // 100)]
         said += f" Of those that completed, half took up to {lasting(half)}, 95 % {lasting(most)}."
-    oldest = max((now - run.created for run in page.runs if state_of(run, now) == "due"), default=0)
-    if oldest:
-        said += f" The longest due was created {lasting(oldest)} ago."
+    due = board.reader.by_wake(OPEN, now, None, 1).runs
+    if due and (wake := wake_of(due[0])) is not None and wake < now:
+        said += f" The longest due has been so for {lasting(now - wake)}."
     st.caption(said)
 
 
@@ -132,10 +147,9 @@ def _binned(runs: Sequence[Run]) -> pd.DataFrame:
         key = int((run.created - first) / wide), str(run.status)
         counted[key] = counted.get(key, 0) + 1
     cells = [
-        [_time(first + number * wide), _time(first + (number + 1) * wide), status, count]
-        for (number, status), count in counted.items()
+        [_time(first + number * wide), status, count] for (number, status), count in counted.items()
     ]
-    return pd.DataFrame(cells, columns=["from", "to", "status", "runs"])
+    return pd.DataFrame(cells, columns=["from", "status", "runs"])
 
 
 def _time(seconds: float) -> pd.Timestamp:

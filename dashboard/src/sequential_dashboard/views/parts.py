@@ -12,6 +12,7 @@ import streamlit as st
 from ..access import Right, Viewer
 from ..actions import ACTIONS, ActionRefused, Asked, possible
 from ..board import Board
+from ..frames import run_address
 from ..gate import who
 from ..values import Values
 from ..words import COLORS, many
@@ -19,6 +20,14 @@ from ..words import COLORS, many
 _MARKUP = re.compile(r"([!-/:-@\[-`{-~])")
 
 LINK = "Open"
+
+_COLORS = {
+    **COLORS, "overdue": "orange", "retrying": "orange", "lost": "orange", "value": "green",
+    "error": "red", "timeout": "orange",
+}  # fmt: skip
+
+_WIDE = {"Why": 360, "Do": 330}
+"""Pixels of columns that would push others out of sight."""
 
 ROWS = 100
 """Rows of a table of findings or waits, at most: the first of them."""
@@ -66,16 +75,65 @@ def state_badge(state: str) -> None:
 def table(frame: pd.DataFrame, *, key: str, height: int | None = None) -> None:
     """Draw *frame*; a column `LINK` opens pages."""
     st.dataframe(
-        frame, key=key, hide_index=True, column_config=links(frame),
+        dressed(frame), key=key, hide_index=True, column_config=columns(frame),
         height="auto" if height is None else height,
     )  # fmt: skip
 
 
-def links(frame: pd.DataFrame) -> Mapping[str, Any]:
-    """Return the column configuration of *frame*."""
-    if LINK not in frame.columns:
-        return {}
-    return {LINK: st.column_config.LinkColumn(LINK, display_text="open", width="small")}
+def dressed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return *frame* with its states as a table colours them: each a list of one word."""
+    made = frame.copy()
+    for name in _states_in(frame):
+        made[name] = [[each] for each in frame[name]]
+    return made
+
+
+def columns(frame: pd.DataFrame) -> Mapping[str, Any]:
+    """Return how the columns of *frame* are drawn: what opens pages, what is coloured, how wide."""
+    made: dict[str, Any] = {
+        LINK: st.column_config.LinkColumn(LINK, display_text="open", width=60),
+        **{name: st.column_config.Column(name, width=wide) for name, wide in _WIDE.items()},
+        **{
+            name: st.column_config.MultiselectColumn(
+                name, options=list(_COLORS), color=list(_COLORS.values()), width=110
+            )
+            for name in _states_in(frame)
+        },
+    }
+    return {name: each for name, each in made.items() if name in frame.columns}
+
+
+def _states_in(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of *frame* whose every cell is the word for a state."""
+    return [
+        name for name in ("State", "What")
+        if name in frame.columns and set(frame[name]) <= _COLORS.keys()
+    ]  # fmt: skip
+
+
+# -- one page after the other
+
+
+def token_of(key: str) -> str | None:
+    """Return where the page begins that is looked at under *key*; None for the first."""
+    tokens: list[str | None] = st.session_state.setdefault(f"{key}_places", [None])
+    return tokens[-1]
+
+
+def begin_anew(key: str) -> None:
+    """Go back to the first page."""
+    st.session_state[f"{key}_places"] = [None]
+
+
+def turn(key: str, token: str | None, said: str) -> None:
+    """Draw the way to the next page, which begins at *token*, and back, and what is *said*."""
+    tokens = st.session_state[f"{key}_places"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Newer", disabled=len(tokens) < 2, on_click=tokens.pop, key=f"{key}_back")
+        st.button(
+            "Older", disabled=token is None, on_click=tokens.append, args=(token,), key=f"{key}_on"
+        )
+        st.caption(said)
 
 
 # -- actions
@@ -83,7 +141,10 @@ def links(frame: pd.DataFrame) -> Mapping[str, Any]:
 
 def act_on(board: Board, viewer: Viewer, run_id: str, state: str, version: int, key: str) -> None:
     """Draw the actions of one run: choose, say why, confirm."""
-    names = [name for name in possible(state) if name not in ("signal", "fork")]
+    names = [name for name in possible(state) if name not in ("signal", "fork", "again")]
+    if not board.reader.app.transport.carries and "resume" in names:
+        # There is nobody to tell: workers look for themselves.
+        names.remove("resume")
     if not _may_act(board, viewer):
         return
     if not names:
@@ -124,33 +185,36 @@ def confirm(board: Board, key: str, asked: Callable[[str], list[Asked]]) -> None
 
 def told(key: str) -> None:
     """Say what came of the last action under *key*."""
-    for done, text in st.session_state.get(f"{key}_told", ()):
-        (st.success if done else st.error)(escaped(text))
+    for done, text, address in st.session_state.get(f"{key}_told", ()):
+        link = f" [Open it]({address})" if address else ""
+        (st.success if done else st.error)(escaped(text) + link)
 
 
 def _do(board: Board, key: str, asked: Callable[[str], list[Asked]]) -> None:
     """Do what was asked for. A callback: it runs before the page, and asks for the right itself."""
     state = st.session_state
-    results: list[tuple[bool, str]] = []
+    results: list[tuple[bool, str, str]] = []
     viewer = who(board)
     if not state.get(f"{key}_sure"):
-        results.append((False, "confirm it first"))
+        results.append((False, "confirm it first", ""))
     else:
         try:
             wanted = asked(state.get(f"{key}_reason", ""))
         except ValueError as error:
-            wanted, results = [], [(False, str(error))]
+            wanted, results = [], [(False, str(error), "")]
         for each in wanted:
             results.append(_done(board, viewer, each))
     state[f"{key}_told"] = results
     state[f"{key}_sure"] = False
 
 
-def _done(board: Board, viewer: Viewer | None, asked: Asked) -> tuple[bool, str]:
+def _done(board: Board, viewer: Viewer | None, asked: Asked) -> tuple[bool, str, str]:
     try:
-        return True, f"{asked.run_id}: {board.actor.act(viewer, asked)}"
+        done = board.actor.act(viewer, asked)
     except ActionRefused as refused:
-        return False, f"{asked.run_id}: {refused}"
+        return False, f"{asked.run_id}: {refused}", ""
+    forked = done.removeprefix("new run ") if asked.action == "fork" else ""
+    return True, f"{asked.run_id}: {done}", run_address(forked) if forked else ""
 
 
 def _may_act(board: Board, viewer: Viewer) -> bool:

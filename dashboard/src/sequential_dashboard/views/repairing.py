@@ -14,12 +14,13 @@ from ..access import Right, Viewer
 from ..actions import Asked, possible
 from ..board import Board
 from ..forms import Field, fields_of, value_of
+from ..values import LOADED_AT_ONCE
 from ..words import state_of
-from .parts import act_on, confirm, escaped
+from .parts import act_on, confirm, escaped, values_for
 
 
 def repair(board: Board, viewer: Viewer, loaded: Loaded, selected: str) -> None:
-    """Draw everything that can be done to the run."""
+    """Draw everything that can be done to the run; *selected* is the position of a step, if any."""
     run = loaded.run
     state = state_of(run, loaded.now)
     with st.expander("Actions", icon=":material/build:"):
@@ -31,6 +32,8 @@ def repair(board: Board, viewer: Viewer, loaded: Loaded, selected: str) -> None:
                 answer(board, run.run_id, found.name, found.schema)
         if "fork" in possible(state) and loaded.steps:
             _fork(board, loaded, selected)
+        if "again" in possible(state):
+            _again(board, viewer, loaded)
 
 
 def answer(board: Board, run_id: str, name: str, schema: str) -> None:
@@ -78,7 +81,8 @@ def _fork(board: Board, loaded: Loaded, selected: str) -> None:
     st.subheader("Fork")
     st.caption("A new run keeps the steps before the chosen one; this run stays as it is.")
     # Typed, not chosen from a list: thousands of steps would be sent with every look.
-    first = selected if selected not in ("", "run", "next") else loaded.steps[-1].position
+    recorded = {step.position for step in loaded.steps}
+    first = selected if selected in recorded else loaded.steps[-1].position
     at = st.text_input("From step", value=first, key=f"fork_at:{first}").strip()
     edits = st.checkbox("Use another result for this step instead of doing it", key="fork_edits")
     if edits:
@@ -94,3 +98,29 @@ def _fork(board: Board, loaded: Loaded, selected: str) -> None:
         return [Asked("fork", run.run_id, reason, at=at, edit=edit)]
 
     confirm(board, "fork", asked)
+
+
+def _again(board: Board, viewer: Viewer, loaded: Loaded) -> None:
+    run = loaded.run
+    st.subheader("Start again with another input")
+    st.caption(
+        "A new run of the flow, from its beginning. The dashboard must know the flow: name its"
+        " module in the configuration."
+    )
+    # What is masked must not be started with: who may not see the input types it.
+    given: Any = {}
+    if viewer.may(Right.PAYLOADS) and run.input.size <= LOADED_AT_ONCE:
+        given = values_for(board, viewer).of_input(run).data
+    key = f"again:{run.run_id}"
+    text = json.dumps(given, indent=2, ensure_ascii=False)
+    st.text_area("Input, as JSON", value=text, key=f"{key}:input")
+    new_id = st.session_state.setdefault(f"{key}:id", uuid.uuid4().hex)
+
+    def asked(reason: str) -> list[Asked]:
+        try:
+            value = json.loads(st.session_state.get(f"{key}:input") or "")
+        except ValueError as error:
+            raise ValueError(f"the input is no JSON: {error}") from None
+        return [Asked("again", run.run_id, reason, value=value, key=new_id)]
+
+    confirm(board, key, asked)

@@ -9,17 +9,21 @@ import altair as alt
 import streamlit as st
 
 from sequential.errors import RunIdInvalid, RunMissing, StorageError
+from sequential.spans import SpanRow
 from sequential.storage import Loaded, Run
 
 from ..access import Viewer
+from ..attention import findings
 from ..board import Board
+from ..failures import help_for
 from ..frames import ledger_frame, run_address, step_frame
 from ..gate import enter
 from ..timeline.canvas import draw
+from ..timeline.enriching import enriched
 from ..timeline.gaps import KINDS, WORDS, Ledger, Piece, ledger_of, pieces_of
 from ..timeline.payload import payload_of
 from ..timeline.spans import Span, cut_off, spans_of
-from ..words import ago, lasting, moment, state_of, wake_of
+from ..words import ago, lasting, moment, notes_of, state_of, wake_of
 from . import inspecting, repairing
 from .address import remember
 from .parts import escaped, state_badge, table, title, values_for
@@ -29,6 +33,9 @@ EVERY = 2.0
 
 SELDOM = 10.0
 """Seconds between two looks at one that waits."""
+
+LINKED = 5
+"""Children that the header links to, at most; the timeline has a row for each."""
 
 _LOADED, _DRAWN = "run_loaded", "run_drawn"
 """Where the session keeps the one run that it looks at."""
@@ -56,7 +63,9 @@ def show() -> None:
         title("Run")
         st.error(escaped(str(error)))
         return
-    live = run.ended is None and st.toggle("Follow", value=True, key="run_follow")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        title(run.flow)
+        live = run.ended is None and st.toggle("Follow", value=True, key="run_follow")
     # The row of the address, as it was when the page was opened: it must not change (see `draw`).
     first = st.session_state.setdefault(f"first:{run_id}", st.query_params.get("step", ""))
     waits = state_of(run, board.reader.now()) in ("waiting", "blocked", "quarantined")
@@ -72,7 +81,7 @@ def _run(run_id: str, first: str) -> None:
     except (RunMissing, StorageError) as error:
         st.error(escaped(str(error)))
         return
-    spans, pieces, _ = _drawn(loaded, children)
+    spans, pieces, _ = _drawn(loaded, children, _rows(board, loaded))
     ledger = ledger_of(pieces)
     _header(loaded, ledger, spans)
     _trouble(board, viewer, loaded)
@@ -106,16 +115,27 @@ def _loaded(board: Board, run_id: str) -> Loaded:
     return loaded
 
 
+def _rows(board: Board, loaded: Loaded) -> Sequence[SpanRow]:
+    """Return what the span store knows of the run; without it the records say enough."""
+    try:
+        return board.reader.spans_of(loaded.run)
+    except StorageError as error:
+        st.caption(escaped(f"Its attempts and calls cannot be read: {error}"))
+        return ()
+
+
 def _drawn(
-    loaded: Loaded, children: Sequence[Run]
+    loaded: Loaded, children: Sequence[Run], rows: Sequence[SpanRow]
 ) -> tuple[Sequence[Span], Sequence[Piece], Mapping[str, Any]]:
     """Return what is drawn of the run; of one that ended it is worked out once."""
     run = loaded.run
-    sign = (run.run_id, run.version, run.op_id, [child.version for child in children])
+    versions = [child.version for child in children]
+    # Rows of an ended run still arrive for some seconds, and none of them changes.
+    sign = (run.run_id, run.version, run.op_id, versions, len(rows))
     known = st.session_state.get(_DRAWN)
     if known is not None and known[0] == sign and run.ended is not None:
         return known[1:]  # type: ignore[no-any-return]
-    spans = spans_of(loaded, children)
+    spans = enriched(loaded, spans_of(loaded, children), rows)
     pieces = pieces_of(loaded, spans)
     found = spans, pieces, payload_of(spans, pieces)
     st.session_state[_DRAWN] = (sign, *found)
@@ -124,16 +144,17 @@ def _drawn(
 
 def _header(loaded: Loaded, ledger: Ledger, spans: Sequence[Span]) -> None:
     run, now = loaded.run, loaded.now
-    title(run.flow)
     with st.container(horizontal=True, vertical_alignment="center"):
         state_badge(state_of(run, now))
         st.code(run.run_id, language=None, width="content")
         if run.parent is not None:
             address = run_address(run.parent.run_id, run.parent.position)
             st.link_button(f"Parent {escaped(run.parent.run_id)}", address)
-        for child in spans:
-            if child.run_id:
-                st.link_button(f"Child {escaped(child.run_id)}", run_address(child.run_id))
+        children = [each.run_id for each in spans if each.run_id]
+        for child in children[:LINKED]:
+            st.link_button(f"Child {escaped(child)}", run_address(child))
+        if len(children) > LINKED:
+            st.text(f"and {len(children) - LINKED} children more, in the timeline")
     tries = sum(span.tries - 1 for span in spans if span.kind == "tool")
     columns = st.columns(6)
     for column, (label, value) in zip(
@@ -142,7 +163,7 @@ def _header(loaded: Loaded, ledger: Ledger, spans: Sequence[Span]) -> None:
             ("Steps", f"{run.cursor:,}"),
             ("Took" if run.ended else "So far", lasting(ledger.wall)),
             ("Working", lasting(ledger.active)),
-            ("Attempts more", str(tries)),
+            ("Retries", str(tries)),
             ("Generation", str(run.generation)),
             ("Version", run.flow_version),
         ), strict=True,
@@ -167,8 +188,14 @@ def _trouble(board: Board, viewer: Viewer, loaded: Loaded) -> None:
     if run.error is not None:
         where = f" at step {run.error.position}" if run.error.position else ""
         st.error(escaped(f"{run.error.type}{where}: {values.text(run.error.message)}"))
-    if run.status == "quarantined":
-        st.error(f"It killed {run.stalls} invocations one after the other.")
+    for found in findings([run], loaded.now):
+        if found.what != "blocked":
+            st.warning(escaped(f"{found.what}: {values.text(found.why)}"))
+        st.info(escaped(f"What helps: {found.fix}."))
+    if run.status == "failed":
+        st.info(escaped(f"What helps: {help_for(run)}"))
+    for note in notes_of(run):
+        st.warning(escaped(values.text(note)))
 
 
 def _ledger(ledger: Ledger) -> None:

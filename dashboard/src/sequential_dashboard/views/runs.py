@@ -18,10 +18,10 @@ from ..board import Board
 from ..exports import csv_text
 from ..frames import RUN_COLUMNS, run_cells, run_frame
 from ..gate import enter
-from ..reading import PAGE, Filter, RunPage
+from ..reading import PAGE, Filter, RunPage, is_by_wake
 from ..words import many, moment, state_of
 from .address import chosen_filter
-from .parts import act_on_many, flows_for, links, title, values_for
+from .parts import act_on_many, columns, dressed, flows_for, title, values_for
 
 EVERY = 5.0
 """Seconds between two looks at the runs, while nothing is ticked."""
@@ -73,7 +73,7 @@ def _page(board: Board, wanted: Filter) -> RunPage:
 
 
 def _newer(board: Board, wanted: Filter, frozen: RunPage) -> str:
-    if len(st.session_state[_PLACES][1]) > 1 or not frozen.runs:
+    if len(st.session_state[_PLACES][1]) > 1 or not frozen.runs or is_by_wake(wanted):
         return ""
     begin = frozen.runs[0].created
     fresh = board.reader.page(wanted).runs
@@ -84,8 +84,8 @@ def _newer(board: Board, wanted: Filter, frozen: RunPage) -> str:
 def _table(board: Board, viewer: Viewer, page: RunPage) -> None:
     frame = run_frame(page.runs, page.now, values_for(board, viewer))
     st.dataframe(
-        frame, key=TABLE, hide_index=True, on_select=ticked, selection_mode="multi-row",
-        column_config=links(frame), height="content",
+        dressed(frame), key=TABLE, hide_index=True, on_select=ticked, selection_mode="multi-row",
+        column_config=columns(frame), height="content",
     )  # fmt: skip
 
 

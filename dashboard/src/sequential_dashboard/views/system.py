@@ -6,10 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from ..access import Right, Viewer
+from ..attention import OVERDUE
 from ..board import Board
 from ..exports import csv_text
 from ..gate import enter
-from ..words import moment
+from ..gauges import gauges
+from ..words import ago, lasting, many, moment
 from .parts import table, title
 
 
@@ -18,6 +20,7 @@ def show() -> None:
     board, viewer = enter()
     title("System")
     _storage(board)
+    _health(board)
     _plugins(board)
     _rights(board, viewer)
     if viewer.may(Right.ACT):
@@ -34,9 +37,39 @@ def _storage(board: Board) -> None:
         "time": moment(board.reader.now()),
         "messages": "carried" if app.transport.carries else "none: workers look by themselves",
     }
+    upto = getattr(app.storage, "upto", None)
+    if upto is not None:
+        facts["copied until"] = moment(upto)
     frame = pd.DataFrame([[name, str(fact)] for name, fact in facts.items()], columns=["", "is"])
     table(frame, key="system_storage")
     st.caption("`sequential doctor` tries what the storage promises; this page only reads.")
+
+
+def _health(board: Board) -> None:
+    """Say whether somebody looks at due runs, and how far what the sweeper counts goes."""
+    st.subheader("Sweeping")
+    reader = board.reader
+    found = {each.name: each.readings for each in gauges(reader)}
+    age = found["sequential_queue_oldest_age_seconds"][""]
+    stalled = int(found["sequential_run_stalled"][""])
+    now, rolled = reader.now(), reader.rollups(0.0)
+    counted = "not by this storage" if rolled is None else "never"
+    if rolled is not None and rolled.until > 0:
+        counted = f"until {moment(rolled.until)}, {ago(rolled.until, now)}"
+    facts = {
+        "longest due": "nothing is due" if not age else f"for {lasting(age)}",
+        "stalled": many(stalled, "run"),
+        "calls of tools counted": counted,
+        "attempts, calls and log lines": "kept" if reader.spans is not None else "not kept",
+    }
+    frame = pd.DataFrame(list(map(list, facts.items())), columns=["", "is"])
+    table(frame, key="system_health")
+    if age > OVERDUE:
+        st.warning(
+            f"A run has been due for {lasting(age)}, and nobody looks at it. Start a worker that"
+            " has its flow, or call `sequential sweep` every minute where messages are carried."
+        )
+    st.caption("The same is at `/metrics` for monitoring, and `/healthz` says whether it is well.")
 
 
 def _plugins(board: Board) -> None:

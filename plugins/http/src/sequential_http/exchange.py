@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .strict_json import JsonRefused, read_json
+from sequential.errors import NotDecodable
+from sequential.storage import decode_plain
 
 BODY_LIMIT = 64 * 1024
 """Bytes of a client's body, at most."""
@@ -56,10 +57,7 @@ class Call:
         """
         if self.body and not is_json(self.header("content-type")):
             raise Refusal(415, "unsupported_media_type")
-        try:
-            found = read_json(self.body or b"{}")
-        except JsonRefused as error:
-            raise bad_request(f"the body cannot be read: {error}") from None
+        found = read_json(self.body or b"{}")
         if not isinstance(found, dict) or not required <= found.keys() <= fields:
             some = ", ".join(sorted(fields))
             raise bad_request(f"the body must be a JSON object with fields of: {some}")
@@ -108,6 +106,21 @@ class Refusal(Exception):
 def bad_request(message: str) -> Refusal:
     """Return the refusal of what the caller can mend."""
     return Refusal(400, "bad_request", message)
+
+
+def read_json(body: bytes) -> Any:
+    """Return the value of a client's JSON.
+
+    Raises:
+        Refusal: It is none, and why, without a word of it.
+    """
+    try:
+        return decode_plain(body)
+    except NotDecodable:
+        raise bad_request(
+            "the body is not the JSON that we read: UTF-8 without a byte order mark, no key twice,"
+            " no NaN or Infinity, no half of a surrogate pair, at most 64 levels deep"
+        ) from None
 
 
 def not_found() -> Refusal:

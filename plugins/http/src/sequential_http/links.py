@@ -14,9 +14,8 @@ from sequential.errors import NotEncodable, RunMissing, RunStatusWrong
 from sequential.storage import Status
 
 from .callbacks import Link, LinkRefused, read_token, token_hash
-from .exchange import Answer, Call, Refusal, bad_request, is_json
+from .exchange import Answer, Call, Refusal, bad_request, is_json, read_json
 from .signing import Keys
-from .strict_json import JsonRefused, read_json
 
 _log = logging.getLogger("sequential")
 
@@ -96,10 +95,7 @@ class Links:
 def _value(call: Call) -> Any:
     kind = call.header("content-type")
     if is_json(kind):
-        try:
-            return read_json(call.body)
-        except JsonRefused as error:
-            raise bad_request(f"the body cannot be read: {error}") from None
+        return read_json(call.body)
     if kind.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise Refusal(415, "unsupported_media_type")
     try:

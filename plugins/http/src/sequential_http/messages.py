@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 
-from .strict_json import JsonRefused, read_json
+from sequential.errors import NotDecodable
+from sequential.storage import decode_plain
 
 RESUME_LIMIT = 1024
 """Bytes of a resume message, at most."""
@@ -47,9 +48,9 @@ def read_resume(body: bytes, audience: str, asked: str) -> str:
     if len(body) > RESUME_LIMIT:
         raise MessageMalformed("it is too long")
     try:
-        found = read_json(body)
-    except JsonRefused as error:
-        raise MessageMalformed(str(error)) from None
+        found = decode_plain(body)
+    except NotDecodable:
+        raise MessageMalformed("it is no JSON") from None
     if not isinstance(found, dict) or found.keys() != {"v", "aud", "op", "run"}:
         raise MessageMalformed("it has other fields than v, aud, op and run")
     if type(found["v"]) is not int or found["v"] != _VERSION:

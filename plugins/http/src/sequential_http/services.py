@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 
 from sequential import Rejected, ToolContext
+from sequential.errors import NotDecodable
+from sequential.storage import decode_plain
 
 from .guard import Guard, Place, Resolve, UrlRefused
-from .strict_json import JsonRefused, read_json
 
 METHODS = ("get", "head", "post", "put", "patch", "delete")
 
@@ -223,10 +224,10 @@ def _decoded(answer: httpx.Response, body: bytes) -> Any:
         raise ServiceFailed("the answer is compressed, which was not asked for")
     if body and (kind == "application/json" or kind.endswith("+json")):
         try:
-            return read_json(body)
-        except JsonRefused as error:
+            return decode_plain(body)
+        except NotDecodable:
             if answer.is_success:
-                raise ServiceFailed(f"the answer says that it is JSON, and {error}") from None
+                raise ServiceFailed("the answer says that it is JSON, and cannot be read") from None
     # Text, whatever it says it is: a value of a flow is no place for anything else.
     return body.decode("utf-8", "replace").encode("utf-8", "replace").decode()
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NoReturn
+
+from sequential.errors import NotDecodable
+from sequential.storage import decode_plain
 
 VERSION = 1
 LONGEST = 1024
@@ -37,7 +39,10 @@ def read_body(body: object) -> str:
     # Looked at first: nothing large is parsed.
     if len(body) > LONGEST:
         raise Malformed(f"the body has more than {LONGEST} bytes")
-    found = _parsed(body)
+    try:
+        found = decode_plain(body)
+    except NotDecodable:
+        raise Malformed("the body is no JSON") from None
     if not isinstance(found, dict):
         raise Malformed("the body is no JSON object")
     if set(found) != {"v", "f"}:
@@ -48,23 +53,3 @@ def read_body(body: object) -> str:
     if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
         raise Malformed("the run id is none")
     return run_id
-
-
-def _parsed(body: str) -> object:
-    try:
-        return json.loads(body, object_pairs_hook=_fields, parse_constant=_refuse_constant)
-    except Malformed:
-        raise
-    except (ValueError, RecursionError):
-        raise Malformed("the body is no JSON") from None
-
-
-def _fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Malformed("a field stands there twice")
-    return found
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise Malformed("the body is no JSON")
