@@ -59,7 +59,6 @@ __all__ = [
     "first_hour",
     "fold",
     "invocation_span_id",
-    "looked_until",
     "on_lambda",
     "pack_log",
     "pack_rollup",
