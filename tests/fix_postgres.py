@@ -80,10 +80,10 @@ class Server:
         """
         if not self._reused:
             self._reused = self.database()
-        tables = [
-            f"sequential.{name}" for name in ("runs", "steps", "stored_values", "tags", "effects")
-        ]
+        names = "runs steps stored_values tags effects rollups spans logs"
+        tables = [f"sequential.{name}" for name in names.split()]
         self.execute("; ".join(f"DELETE FROM {table}" for table in tables), self._reused)
+        self.execute("UPDATE sequential.rolled SET until = 0, again = 0", self._reused)
         return self._reused
 
     def drop(self, database: str) -> None:

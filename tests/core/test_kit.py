@@ -30,7 +30,7 @@ from sequential._model import At, In, Payload, Run, Status, StepRecord, evolve
 from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale
 from sequential._storage_rules import is_same, tombstone
 from sequential._transport import Handle, ResumeMessage, ResumeTransport
-from sequential.errors import ValueCorrupt
+from sequential.errors import ConfigError, ValueCorrupt
 from sequential.testing import FakeClock, StorageContract, TransportContract
 
 pytest_plugins = ["pytester"]
@@ -266,6 +266,39 @@ class FindCutsAnyLimit(Sound):
         return super().find(replace(query, limit=min(max(query.limit, 1), 1000) if ok else 50))
 
 
+class FindIgnoresWakes(Sound):
+    def find(self, query: Query) -> Page:
+        return super().find(replace(query, wakes_before=None))
+
+
+class FindsWakesNewestFirst(Sound):
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        return page._replace(runs=sorted(page.runs, key=lambda run: -run.created))
+
+
+class FindsWakesOfOpenRunsOnly(Sound):
+    def find(self, query: Query) -> Page:
+        page = super().find(query)
+        open_ = [run for run in page.runs if run.status in {Status.PAUSED, Status.RUNNING}]
+        return page if query.wakes_before is None else page._replace(runs=open_)
+
+
+class CountIgnoresWakes(Sound):
+    def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
+        return super().count(replace(query, wakes_before=None))
+
+
+class TakesATokenForAnother(Sound):
+    """Asked for wakes, it goes on from any token; the order of the pages is not told apart."""
+
+    def find(self, query: Query) -> Page:
+        try:
+            return super().find(query)
+        except ConfigError:
+            return super().find(replace(query, after=None))
+
+
 class PurgesOpenRuns(Sound):
     def purge(self, expect: Run) -> bool:
         run = self._runs.get(expect.run_id)
@@ -487,6 +520,11 @@ BROKEN_STORAGES: dict[type[Sound], str] = {
     PageSkipsARun: "test_pages_have_no_gaps_while_runs_are_added",
     PageNamesANextAtTheEnd: "test_the_last_page_names_no_next",
     FindIgnoresTags: "test_find_filters_by_each_part",
+    FindIgnoresWakes: "test_what_wakes_before_a_time_is_found_earliest_first",
+    FindsWakesNewestFirst: "test_what_wakes_before_a_time_is_found_earliest_first",
+    FindsWakesOfOpenRunsOnly: "test_what_wakes_before_a_time_is_found_earliest_first",
+    CountIgnoresWakes: "test_what_wakes_before_a_time_is_found_earliest_first",
+    TakesATokenForAnother: "test_the_page_token_of_another_order_is_refused",
     FindCutsAnyLimit: "test_an_impossible_limit_is_refused",
     PurgesOpenRuns: "test_an_open_run_or_another_version_is_not_purged",
     PurgeIgnoresExpect: "test_one_of_sixteen_purges_wins",

@@ -12,17 +12,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from sequential._clock import SYSTEM_CLOCK
 from sequential._model import At, Run, Status, evolve
-from sequential._records import pack_state
+from sequential._records import pack_run, pack_state
 from sequential._sqlite import SqliteStorage, open_sqlite
 from sequential._sqlite.driver_errors import translate, translate_commit
 from sequential._sqlite.probe import file_system, probe
-from sequential._sqlite.queries import due_query
+from sequential._sqlite.queries import CREATE_RUN, count_query, due_query, find_query
 from sequential._sqlite.schema import MIGRATIONS, prepare, read_migration
 from sequential._sqlite.url import SqliteSettings, read_sqlite_url
 from sequential._storage import Query
@@ -38,6 +40,7 @@ from sequential.errors import (
     ValueCorrupt,
 )
 from sequential.testing import FakeClock
+from sequential.testing._storage_finding import all_pages
 from tests.core.storage_cases import applied, found, full_run, make_run, make_step, numbers, plain
 
 NOBODY = 65534
@@ -258,9 +261,23 @@ def prepare_with(path: Path, *scripts: str) -> int:
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path, clock: FakeClock) -> None:
     first = read_migration(MIGRATIONS[0])
+    assert prepare_with(path, first) == 1
+    with raw(path) as connection:
+        (deployment,) = connection.execute("SELECT deployment FROM meta").fetchone()
+        run = evolve(make_run(status=Status.FAILED, created=1.0), version=1)
+        connection.execute(CREATE_RUN, pack_run(run))
     with open_and_close(path, clock) as storage:
-        storage.create(make_run())
-        deployment = storage.deployment
+        assert storage.deployment == deployment
+        assert list(storage.find(Query(statuses=[Status.FAILED])).runs) == [run]
+        assert storage.schema == len(MIGRATIONS) == 2
+
+
+def test_every_migration_is_applied_once(path: Path) -> None:
+    first = read_migration(MIGRATIONS[0])
+    assert prepare_with(path, first) == 1
+    with raw(path) as connection:
+        (deployment,) = connection.execute("SELECT deployment FROM meta").fetchone()
+        connection.execute(CREATE_RUN, pack_run(evolve(make_run(), created=1.0)))
     assert prepare_with(path, first, SECOND) == 2
     assert prepare_with(path, first, SECOND) == 2
     with raw(path) as connection:
@@ -695,6 +712,56 @@ def test_what_is_due_is_found_by_its_index(path: Path, storage: SqliteStorage) -
             plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
             assert "runs_due" in str(plan)
             assert "SCAN" not in str(plan)
+
+
+@pytest.mark.parametrize("begin", [None, (2.0, "r")], ids=["first", "next"])
+def test_what_wakes_is_found_by_its_index(
+    path: Path, storage: SqliteStorage, begin: tuple[float, str] | None
+) -> None:
+    query = Query("f", [Status.PAUSED], {}, 1.0, before=9.0, wakes_before=5.0)
+    statement, values = find_query(query, begin, 51)
+    with raw(path) as connection:
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall())
+    assert "SEARCH runs USING INDEX runs_due" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("begin", [None, (2.0, "r")], ids=["first", "next"])
+@pytest.mark.parametrize("asked", [Query(), Query("f"), Query(since=1.0, before=9.0)], ids=str)
+def test_what_ended_badly_is_found_by_its_index(
+    path: Path, storage: SqliteStorage, asked: Query, begin: tuple[float, str] | None
+) -> None:
+    words = ["failed", "cancelled", "quarantined"]  # by word, as a caller without types may
+    query = replace(asked, statuses=cast("list[Status]", words))
+    with raw(path) as connection:
+        for statement, values in (find_query(query, begin, 51), count_query(query)):
+            plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall())
+            assert plan.count("SEARCH runs USING") == plan.count("INDEX runs_rare (status=?") == 3
+        # Only a count sorts, by flow.
+        statement, values = find_query(query, begin, 51)
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall())
+        assert "TEMP B-TREE" not in plan
+
+
+def test_rare_and_other_statuses_are_found_together(storage: SqliteStorage) -> None:
+    for number, status in enumerate([Status.FAILED, Status.PAUSED, Status.CANCELLED] * 4):
+        storage.create(make_run(f"r{number:02}", status=status, created=1.0 + number))
+    rare, mixed = [Status.FAILED, Status.CANCELLED], [Status.FAILED, Status.PAUSED]
+    newest = [f"r{number:02}" for number in range(11, -1, -1)]
+    assert all_pages(storage, Query(statuses=rare), 3) == [r for r in newest if int(r[1:]) % 3 != 1]
+    assert all_pages(storage, Query(statuses=mixed), 3) == [
+        r for r in newest if int(r[1:]) % 3 != 2
+    ]
+    assert storage.count(Query(statuses=rare)) == {("f", status): 4 for status in rare}
+    assert storage.count(Query(statuses=mixed)) == {("f", status): 4 for status in mixed}
+
+
+def test_no_word_for_a_status_gets_into_a_statement(storage: SqliteStorage) -> None:
+    storage.create(make_run())
+    for word in ("'", "failed' OR '1'='1", "failed'--", ""):
+        hostile = cast("list[Status]", [word])
+        assert list(storage.find(Query(statuses=hostile)).runs) == []
+        assert storage.count(Query(statuses=hostile)) == {}
 
 
 def test_a_sweep_that_finds_nothing_writes_nothing(storage: SqliteStorage) -> None:

@@ -29,6 +29,7 @@ from sequential._records import pack_run, pack_step, unpack_run, unpack_step, un
 from sequential._run_id import check_run_id
 from sequential._seal import Seal
 from sequential._sqlite.url import read_sqlite_url
+from sequential._storage import Query
 from sequential._storage_rules import page_token, read_page_token
 from sequential.errors import (
     ConfigError,
@@ -141,12 +142,14 @@ def fuzz_run_id(data: bytes) -> str:
 def fuzz_token(data: bytes) -> str:
     """A page token: `ConfigError`, or a time and an id that make a token again."""
     try:
-        created, run_id = read_page_token(_text(data))
+        read = read_page_token(Query(after=_text(data)))
     except ConfigError as error:
         return _sort(error)
+    assert read is not None
+    created, run_id = read
     assert math.isfinite(created)
-    again = page_token(Run(run_id, "f", plain(b"1"), created=created))
-    assert read_page_token(again) == (created, run_id)
+    again = page_token(Run(run_id, "f", plain(b"1"), created=created), Query())
+    assert read_page_token(Query(after=again)) == read
     return "token"
 
 

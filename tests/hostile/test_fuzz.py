@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sequential._codec import decode, encode, encode_canonical
-from sequential._model import Run
+from sequential._model import At, Run
+from sequential._storage import Query
 from sequential._storage_rules import page_token, read_page_token
 from sequential.testing._storage_samples import plain
 from tests.hostile import fuzz
@@ -94,9 +96,11 @@ def test_every_value_that_is_accepted_comes_back_as_itself(value: object) -> Non
 
 
 @given(st.floats(0, 1e15), st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_~.\-]{0,127}\Z"))
-def test_every_page_token_comes_back(created: float, run_id: str) -> None:
-    run = Run(run_id, "f", plain(b"1"), created=created)
-    assert read_page_token(page_token(run)) == (created, run_id)
+def test_every_page_token_comes_back(time: float, run_id: str) -> None:
+    run = Run(run_id, "f", plain(b"1"), created=time, wake=At(time))
+    for query in (Query(), Query(wakes_before=1.0)):
+        again = replace(query, after=page_token(run, query))
+        assert read_page_token(again) == (time, run_id)
 
 
 def test_the_same_seed_plays_the_same_inputs() -> None:

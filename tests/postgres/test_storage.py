@@ -224,6 +224,8 @@ _EVERY: list[dict[str, Any]] = [
     {"tags": [b"1"]},
     {"tags": [b"1", b"2"]},
     {"tags": [b"1", b"2"], "statuses": ["failed", "paused"]},
+    {"wakes_before": 9.0},
+    {"wakes_before": 9.0, "flow": "f", "statuses": ["paused"], "since": 1.0},
 ]
 
 

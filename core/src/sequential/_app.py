@@ -244,6 +244,7 @@ class Sequential(Tended):
     aexport = _Twin(Opened.export)
     areplay_history = _Twin(Opened.replay_history)
     asweep = _Twin(Tended.sweep)
+    aroll_up = _Twin(Tended.roll_up)
 
     # -- the parts ---------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from ._clock import Clock
 from ._payload import PayloadCodec
+from ._span_store import SpanStore
 from ._storage import Storage
-from .hookspecs import StorageFactory, TransportFactory, hookimpl
+from .hookspecs import SpanStoreFactory, StorageFactory, TransportFactory, hookimpl
 
 
 def _open_sqlite(url: str, clock: Clock) -> Storage:
@@ -29,6 +30,24 @@ def _open_memory(url: str, clock: Clock) -> Storage:
 def sequential_storages() -> Mapping[str, StorageFactory]:
     """Open ``sqlite:`` and ``memory:``."""
     return {"sqlite": _open_sqlite, "memory": _open_memory}
+
+
+def _open_sqlite_spans(url: str, clock: Clock) -> SpanStore:
+    from ._sqlite.spans import open_sqlite_spans
+
+    return open_sqlite_spans(url, clock)
+
+
+def _open_memory_spans(url: str, clock: Clock) -> SpanStore:
+    from ._memory_spans import open_memory_spans
+
+    return open_memory_spans(url, clock)
+
+
+@hookimpl
+def sequential_span_stores() -> Mapping[str, SpanStoreFactory]:
+    """Open ``sqlite:``, in a file beside that of the runs, and ``memory:``."""
+    return {"sqlite": _open_sqlite_spans, "memory": _open_memory_spans}
 
 
 @hookimpl

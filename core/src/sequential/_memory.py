@@ -16,6 +16,8 @@ from itertools import islice
 
 from ._clock import SYSTEM_CLOCK, Clock
 from ._model import At, Run, Status, StepRecord, evolve
+from ._rollups import ROLLUPS_KEPT, Part, first_hour, fold, part_of
+from ._span_store import Rolled
 from ._storage import STALE, Loaded, Page, Probe, Query, Stale
 from ._storage_probe import try_contract
 from ._storage_rules import (
@@ -25,8 +27,7 @@ from ._storage_rules import (
     check_limit,
     is_same,
     matches,
-    page_token,
-    read_page_token,
+    page_of,
     refuse_repeat,
     resolve_wake,
     tombstone,
@@ -51,6 +52,7 @@ class MemoryStorage:
         self._steps: dict[tuple[str, int], _Steps] = {}
         self._values: dict[tuple[str, str], bytes] = {}
         self._nudged: dict[str, float] = {}
+        self._rolled = Rolled((), 0.0)
 
     @property
     def deployment(self) -> str:
@@ -135,16 +137,9 @@ class MemoryStorage:
 
     def find(self, query: Query) -> Page:
         """Return one page of the runs that match *query*, newest first, without their steps."""
-        limit = check_limit(query.limit)
-        begin = None if query.after is None else read_page_token(query.after)
         with self._lock:
             matching = [run for run in self._runs.values() if matches(run, query)]
-        ordered = sorted(matching, key=_newest_first)
-        if begin is not None:
-            created, run_id = begin
-            ordered = [run for run in ordered if _newest_first(run) > (-created, run_id)]
-        runs = tuple(ordered[:limit])
-        return Page(runs, page_token(runs[-1]) if len(ordered) > limit else None)
+        return page_of(matching, query)
 
     def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
         """Return how many runs match *query*, by flow and status."""
@@ -200,6 +195,29 @@ class MemoryStorage:
         with self._lock:
             self._forget_values(run_id)
 
+    def roll_up(self) -> float:
+        """Fold what was recorded into rollups."""
+        with self._lock:
+            now = self._time.now()
+            first = first_hour(self._rolled.until, now)
+            made = fold(part for part in self._parts() if part.hour >= first)
+            kept = [row for row in self._rolled.rows if now - ROLLUPS_KEPT <= row.hour < first]
+            self._rolled = Rolled((*kept, *made), now)
+            return now
+
+    def _parts(self) -> Iterator[Part]:
+        for (run_id, generation), steps in self._steps.items():
+            before = self._steps.get((run_id, generation - 1), {})
+            for position, step in steps.items():
+                part = part_of(step, before.get(position))
+                if part is not None:
+                    yield part
+
+    def rollups(self, since: float, until: float) -> Rolled:
+        """Return the rollups of the hours that begin from *since* on, and before *until*."""
+        rolled = self._rolled
+        return rolled._replace(rows=[row for row in rolled.rows if since <= row.hour < until])
+
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds, and say what it cannot do."""
         return Probe(
@@ -221,7 +239,3 @@ def open_memory(url: str, clock: Clock) -> MemoryStorage:
     if url not in {"memory:", "memory://"}:
         raise ConfigError("storage", url, "memory:// takes no path and no options")
     return MemoryStorage(clock)
-
-
-def _newest_first(run: Run) -> tuple[float, str]:
-    return -run.created, run.run_id

@@ -223,6 +223,7 @@ class Opened:
         since: datetime | None = None,
         before: datetime | None = None,
         search: str | None = None,
+        wakes_before: datetime | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> Page:
@@ -235,13 +236,16 @@ class Opened:
             since: Created then or later.
             before: Created earlier.
             search: What the id begins with.
+            wakes_before: Their wake time is earlier: what should have gone on by then, and ended
+                runs whose time to be purged has come. The earliest wake comes first.
             after: Where the page before ended.
             limit: At most this many, 1 to 1,000.
         """
-        query = _query("find", flow, status, tags, (since, before), search)
+        times = (since, before, wakes_before)
+        query = _query("find", flow, status, tags, times, search)
         return self.storage.find(replace(query, after=after, limit=limit))
 
-    def count(
+    def count(  # noqa: PLR0913  (as `find`)
         self,
         *,
         flow: str | None = None,
@@ -250,9 +254,11 @@ class Opened:
         since: datetime | None = None,
         before: datetime | None = None,
         search: str | None = None,
+        wakes_before: datetime | None = None,
     ) -> Mapping[tuple[str, Status], int]:
         """Return how many runs `find` would find on all its pages, by flow and status."""
-        return self.storage.count(_query("count", flow, status, tags, (since, before), search))
+        times = (since, before, wakes_before)
+        return self.storage.count(_query("count", flow, status, tags, times, search))
 
     def outcome(self, run: Run) -> Outcome:
         """Return what *run* came to, its result decoded and read by the flow's annotation."""
@@ -326,17 +332,17 @@ def _query(
 ) -> Query:
     some = [status] if isinstance(status, str) else status
     try:
-        since, before = [None if time is None else time.timestamp() for time in times]
+        since, before, wakes = [None if time is None else time.timestamp() for time in times]
         statuses = tuple(Status(each) for each in some)
     except (AttributeError, ValueError, OverflowError, OSError) as error:
         known = ", ".join(Status)
-        remedy = (
-            f"a status is one of {known}; `since` and `before` each a time that a clock can show"
-        )
+        remedy = f"a status is one of {known}; the others are each a time that a clock can show"
         raise ConfigError(who, f"{error!s:.100}", remedy) from None
     if not isinstance(search, str | None):
         raise ConfigError("search", f"{search!r:.100}", "give the text that the ids begin with")
-    return Query(flow, statuses, tags or {}, since, before=before, search=search)
+    return Query(
+        flow, statuses, tags or {}, since, before=before, search=search, wakes_before=wakes
+    )
 
 
 def _nothing_kept(run_id: str, digest: str) -> bytes:

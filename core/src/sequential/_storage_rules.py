@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import heapq
 import math
 import threading
+from collections.abc import Iterable
 from typing import NoReturn
 
 from ._clock import Clock
 from ._model import ENDED_STATUSES, At, In, Payload, Run, Status, Wake, evolve
-from ._storage import Query
+from ._storage import Page, Query
 from .errors import ConfigError, RecordCorrupt
 
 MAX_PAGE = 1_000
 """The most runs that one page may hold."""
 
+_WAKES = "wake:"
+"""Begins the place in a token of pages in the order of wakes."""
 
 TOMBSTONE = 30 * 86_400.0
 """Seconds from its end that a run's id stays taken; the oldest message (SQS) lives 14 days."""
@@ -103,6 +107,7 @@ def matches(run: Run, query: Query) -> bool:
         and (query.before is None or run.created < query.before)
         and (query.parent is None or (run.parent is not None and run.parent.run_id == query.parent))
         and (not query.search or run.run_id.startswith(query.search))
+        and (query.wakes_before is None or _wakes(run) < query.wakes_before)
         and query.tags.items() <= run.tags.items()
     )
 
@@ -121,25 +126,60 @@ def end_of_prefix(prefix: str) -> str | None:
     return head[:-1] + chr(following)
 
 
-def page_token(run: Run) -> str:
-    """Return the token of the page that begins after *run*."""
-    return base64.urlsafe_b64encode(f"{run.created!r} {run.run_id}".encode()).decode()
-
-
-def read_page_token(token: str) -> tuple[float, str]:
-    """Return the creation time and the id that *token* was made of.
+def page_of(runs: Iterable[Run], query: Query) -> Page:
+    """Return the page that *query* asks for of *runs* that match it, which come in any order.
 
     Raises:
-        ConfigError: It is not a token.
+        ConfigError: Its ``limit`` or its ``after`` cannot be used.
     """
+    limit = check_limit(query.limit)
+    begin = read_page_token(query)
+    if begin is not None:
+        # What stands there is only where to go on: the run may be gone.
+        last = (begin[0] if query.wakes_before is not None else -begin[0], begin[1])
+        runs = (run for run in runs if _order(run, query) > last)
+    found = heapq.nsmallest(limit + 1, runs, lambda run: _order(run, query))
+    page = tuple(found[:limit])
+    return Page(page, page_token(page[-1], query) if len(found) > limit else None)
+
+
+def _order(run: Run, query: Query) -> tuple[float, str]:
+    """Return what pages of *query* are sorted by: the newest first, or the earliest wake."""
+    return (-run.created if query.wakes_before is None else _wakes(run), run.run_id)
+
+
+def _wakes(run: Run) -> float:
+    return run.wake.time if isinstance(run.wake, At) else math.inf
+
+
+def page_token(run: Run, query: Query) -> str:
+    """Return the token of the page of *query* that begins after *run*."""
+    place = f"{run.created!r}" if query.wakes_before is None else f"{_WAKES}{_wakes(run)!r}"
+    return base64.urlsafe_b64encode(f"{place} {run.run_id}".encode()).decode()
+
+
+def read_page_token(query: Query) -> tuple[float, str] | None:
+    """Return the time and the id that the token ``after`` of *query* was made of; None for none.
+
+    The time is that of the creation, or of the wake if the query asks for wakes.
+
+    Raises:
+        ConfigError: It is no token, or one of pages in the other order.
+    """
+    token = query.after
+    if token is None:
+        return None
     try:
         text = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
-        created, space, run_id = text.partition(" ")
-        time = float(created)
+        place, space, run_id = text.partition(" ")
+        time = float(place.removeprefix(_WAKES))
     except (AttributeError, ValueError, binascii.Error):
         _refuse_token(token)
     if not space or not run_id or not math.isfinite(time):
         _refuse_token(token)
+    if place.startswith(_WAKES) != (query.wakes_before is not None):
+        remedy = "it is of pages in another order; ask for what that page was asked for"
+        raise ConfigError("after", token[:80], remedy)
     return time, run_id
 
 

@@ -6,7 +6,9 @@ here a resume message follows where one is due.
 
 from __future__ import annotations
 
+import logging
 import uuid
+from collections.abc import Callable
 
 from ._events import RunEnded
 from ._json import is_unicode
@@ -18,6 +20,8 @@ from ._run_id import check_run_id, new_run_id
 from ._storage_rules import is_same, tombstone
 from ._transport import ResumeMessage
 from .errors import OutcomeUnknown, PositionMissing, RunMissing
+
+_log = logging.getLogger("sequential")
 
 _KEPT = frozenset({Status.PAUSED, Status.RUNNING, Status.QUARANTINED})
 
@@ -153,6 +157,22 @@ class Tended(Opened):
             return 0
         ids = self.storage.due(limit, None, 30.0)
         return self.driver.send_all([ResumeMessage(run_id) for run_id in ids])
+
+    def roll_up(self) -> float | None:
+        """Fold recorded steps into statistics by the hour; return until when that is done.
+
+        Call it where you sweep; workers do. Where it is not time for it yet it returns at once.
+        None if the storage has no statistics, or could not make them, which is logged: nothing
+        else is harmed by that.
+        """
+        fold: Callable[[], float] | None = getattr(self.storage, "roll_up", None)
+        if fold is None:
+            return None
+        try:
+            return fold()
+        except Exception as error:  # noqa: BLE001  (whatever a storage raises, runs go on)
+            _log.warning("no statistics were made, the next call tries again: %s", error)
+            return None
 
     def _sent(self, run: Run) -> Run:
         self._send(run)

@@ -99,6 +99,16 @@ class ValuesElsewhere:
             self._values.drop_values(self._owner(expect.run_id))
         return done
 
+    @property
+    def roll_up(self) -> object:
+        """That of the runs, or None."""
+        return getattr(self._runs, "roll_up", None)
+
+    @property
+    def rollups(self) -> object:
+        """That of the runs, or None."""
+        return getattr(self._runs, "rollups", None)
+
     def probe(self) -> Probe:
         """Try each, and both together."""
         runs, values = self._runs.probe(), self._values.probe()

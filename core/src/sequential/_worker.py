@@ -30,6 +30,9 @@ so that a worker which dies in between delays nothing for longer than one that d
 _WORST_PAUSE = 30.0
 """Seconds between two looks at a storage that is down, at most."""
 
+_STATISTICS_EVERY = 60.0
+"""Seconds between two looks whether it is time to make statistics."""
+
 _NOBODY = ""
 """An id that no run has: wakes the loop, which waits for what this process sent."""
 
@@ -120,10 +123,13 @@ class Worker:
         """
         before = self._app.driver.stopping
         self._app.driver.stopping = self._is_stopping
+        done = threading.Event()
+        _daemon(lambda: self._roll_up(done), "sequential-statistics")
         try:
             with self._signals():
                 self._listen() if self._app.transport.carries else self._poll()
         finally:
+            done.set()
             self._stopping = True
             self._app.driver.stopping = before
 
@@ -158,6 +164,12 @@ class Worker:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _roll_up(self, done: threading.Event) -> None:
+        """Make statistics now and then, on a thread of its own: no run waits for them."""
+        while not done.is_set():
+            self._app.roll_up()
+            done.wait(_STATISTICS_EVERY)
 
     # -- a transport without messages: looking for what is due -------------------------------
 

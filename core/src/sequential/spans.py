@@ -1,6 +1,19 @@
 """What keeps or shows spans is written against: a store's contract, rollups, what spans say."""
 
+from ._rollups import (
+    ROLLUPS_KEPT,
+    Part,
+    bucket_edges,
+    first_hour,
+    fold,
+    looked_until,
+    pack_rollup,
+    part_of,
+    pause_after,
+    unpack_rollup,
+)
 from ._span_ids import attempt_span_id, step_span_id, trace_id_of
+from ._span_rows import pack_log, pack_span, unpack_logs, unpack_spans
 from ._span_store import (
     BUCKETS,
     HOUR,
@@ -19,7 +32,9 @@ from ._spans import Told, run_span_id, told_run, told_step
 __all__ = [
     "BUCKETS",
     "HOUR",
+    "ROLLUPS_KEPT",
     "LogRow",
+    "Part",
     "RollsUp",
     "Rolled",
     "Rollup",
@@ -27,12 +42,24 @@ __all__ = [
     "SpanStore",
     "Told",
     "attempt_span_id",
+    "bucket_edges",
     "bucket_of",
     "bucket_seconds",
+    "first_hour",
+    "fold",
+    "looked_until",
+    "pack_log",
+    "pack_rollup",
+    "pack_span",
+    "part_of",
+    "pause_after",
     "percentile",
     "run_span_id",
     "step_span_id",
     "told_run",
     "told_step",
     "trace_id_of",
+    "unpack_logs",
+    "unpack_rollup",
+    "unpack_spans",
 ]

@@ -160,10 +160,12 @@ class Connections:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
+        # A file that was taken away under us is not made anew, empty.
+        return self._connect_in("rw" if self._prepared else "rwc")
+
+    def _connect_in(self, mode: str) -> sqlite3.Connection:
         """Open the file; every tie to SQLite's Python driver is here."""
         path = os.path.abspath(self.path)  # noqa: PTH100  (pathlib is slow to import)
-        # A file that was taken away under us is not made anew, empty.
-        mode = "rw" if self._prepared else "rwc"
         return sqlite3.connect(
             f"file:{quote(path)}?mode={mode}",
             uri=True,

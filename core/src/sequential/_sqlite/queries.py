@@ -6,8 +6,9 @@ the tables and the columns, runs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from .._model import Status
 from .._record_shapes import RUN_COLUMNS, STEP_COLUMNS
 from .._storage import Query
 from .._storage_rules import end_of_prefix
@@ -91,35 +92,71 @@ def due_query(flows: Collection[str] | None) -> tuple[str, str, tuple[str, ...]]
     return f"SELECT 1{tail}", nudge, names
 
 
+# As literals, which is how the planner knows that the index of rare statuses covers them. Constant
+# texts by the word that was asked for: nothing that somebody hands over gets into a statement.
+_RARE = {
+    status.value: f"status = '{status.value}'"
+    for status in (Status.FAILED, Status.CANCELLED, Status.QUARANTINED)
+}
+
+
 def find_query(
     query: Query, begin: tuple[float, str] | None, limit: int
 ) -> tuple[str, tuple[object, ...]]:
     """Return the statement for *query* from *begin* on, and its values."""
-    clauses, values = _wanted(query)
-    if begin is not None:
-        clauses.append("(created < ? OR (created = ? AND run_id > ?))")
-        values.extend((begin[0], begin[0], begin[1]))
-    where = _where(clauses)
-    statement = f"SELECT {_RUN} FROM runs{where} ORDER BY created DESC, run_id LIMIT ?"  # noqa: S608
-    return statement, (*values, limit)
+    after: tuple[str, Sequence[object]] | None
+    if query.wakes_before is not None:
+        order = "wake, run_id"
+        after = begin and ("(wake, run_id) > (?, ?)", begin)
+    else:
+        order = "created DESC, run_id"
+        # The first is where the walk begins: of an OR the planner makes no beginning.
+        after = begin and ("created <= ? AND (created < ? OR run_id > ?)", (begin[0], *begin))
+    statement, values = _each_status(f"SELECT {_RUN} FROM runs", query, after)  # noqa: S608
+    return f"{statement} ORDER BY {order} LIMIT ?", (*values, limit)
 
 
 def count_query(query: Query) -> tuple[str, tuple[object, ...]]:
     """Return the statement that counts what *query* asks for, and its values."""
-    clauses, values = _wanted(query)
-    where = _where(clauses)
-    statement = f"SELECT flow, status, count(*) FROM runs{where} GROUP BY flow, status"  # noqa: S608
-    return statement, tuple(values)
+    grouped = " GROUP BY flow, status"
+    return _each_status("SELECT flow, status, count(*) FROM runs", query, None, grouped)
 
 
-def _wanted(query: Query) -> tuple[list[str], list[object]]:
-    """Return the clauses that any page of *query* has, and their values."""
+def _each_status(
+    select: str, query: Query, more: tuple[str, Sequence[object]] | None, tail: str = ""
+) -> tuple[str, tuple[object, ...]]:
+    """Return *select* of what any page of *query* has, and of *more*, with *tail*, and the values.
+
+    Rare statuses are asked for one at a time: each is a stretch of their index in the order of
+    pages, which SQLite merges as it goes.
+    """
+    words = list(dict.fromkeys(str(status) for status in query.statuses))
+    rare = [_RARE[word] for word in words if word in _RARE]
+    if query.wakes_before is not None or not rare or len(rare) < len(words):
+        rare = [""]
+    clauses, values = _wanted(query, rare=rare != [""])
+    if more is not None:
+        clauses.append(more[0])
+        values.extend(more[1])
+    parts = [
+        f"{select}{_where([clause, *clauses] if clause else clauses)}{tail}" for clause in rare
+    ]
+    return " UNION ALL ".join(parts), tuple(values * len(rare))
+
+
+def _wanted(query: Query, *, rare: bool) -> tuple[list[str], list[object]]:
+    """Return the clauses that any page of *query* has, and their values; of *rare*, no status."""
     clauses: list[str] = []
     values: list[object] = []
+    # What wakes is walked in the order of wakes, and what is rare among the rare: the plus keeps
+    # SQLite from another index, by which it would look at every run of a flow.
+    plus = "" if query.wakes_before is None and not rare else "+"
+    times = "" if query.wakes_before is None else "+"
     for clause, value in (
-        ("flow = ?", query.flow),
-        ("created >= ?", query.since),
-        ("created < ?", query.before),
+        ("wake < ?", query.wakes_before),
+        (f"{plus}flow = ?", query.flow),
+        (f"{times}created >= ?", query.since),
+        (f"{times}created < ?", query.before),
         ("parent = ?", query.parent),
         ("run_id >= ?", query.search or None),
         ("run_id < ?", end_of_prefix(query.search or "")),
@@ -127,7 +164,7 @@ def _wanted(query: Query) -> tuple[list[str], list[object]]:
         if value is not None:
             clauses.append(clause)
             values.append(value)
-    if query.statuses:
+    if query.statuses and not rare:
         clauses.append(f"status IN ({_marks(len(query.statuses))})")
         values.extend(str(status) for status in query.statuses)
     for key, tag in query.tags.items():

@@ -17,7 +17,7 @@ from .url import SqliteSettings
 APPLICATION_ID = 0x53514C31
 """Marks a file as ours, in its header (``SQL1``)."""
 
-MIGRATIONS = ("001.sql",)
+MIGRATIONS = ("001.sql", "002.sql")
 """The script that leads to version 1, to version 2, …; a published one is never changed."""
 
 

@@ -24,6 +24,7 @@ from .._records import (
     unpack_step,
     unpack_tags,
 )
+from .._span_store import Rolled
 from .._storage import STALE, Loaded, Page, Probe, Query, Stale
 from .._storage_rules import (
     MAX_PAGE,
@@ -39,6 +40,7 @@ from .._storage_rules import (
 )
 from ..errors import RecordCorrupt, ValueCorrupt
 from . import queries as sql
+from . import rolling
 from .connection import Connections
 from .schema import MIGRATIONS, prepare
 from .url import SqliteSettings, read_sqlite_url
@@ -143,12 +145,12 @@ class SqliteStorage:
     def find(self, query: Query) -> Page:
         """Return one page of the runs that match *query*, newest first, without their steps."""
         limit = check_limit(query.limit)
-        begin = None if query.after is None else read_page_token(query.after)
+        begin = read_page_token(query)
         statement, values = sql.find_query(query, begin, limit + 1)
         with self._connections.reading() as connection:
             rows = connection.execute(statement, values).fetchall()
         runs = [run for row in rows[:limit] if (run := _readable(row)) is not None]
-        return Page(runs, page_token(_last(rows[limit - 1])) if len(rows) > limit else None)
+        return Page(runs, page_token(_last(rows[limit - 1]), query) if len(rows) > limit else None)
 
     def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
         """Return how many runs match *query*, by flow and status."""
@@ -202,6 +204,14 @@ class SqliteStorage:
                 connection.execute(sql.BURY_RUN, _buried(rest))
         return True
 
+    def roll_up(self) -> float:
+        """Fold what was recorded since the last pass into rollups, if it is time for one."""
+        return rolling.roll_up(self._connections, self._time.now())
+
+    def rollups(self, since: float, until: float) -> Rolled:
+        """Return the rollups of the hours that begin from *since* on, and before *until*."""
+        return rolling.rollups(self._connections, since, until)
+
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds here, and say what it cannot do."""
         from .probe import probe
@@ -249,10 +259,12 @@ def _readable(row: Sequence[object]) -> Run | None:
 def _last(row: Sequence[object]) -> Run:
     """Return where a page ended, of a run that may be damaged."""
     found = dict(zip(RUN_COLUMNS, row, strict=True))
-    created = found["created"]
     # What is no number stands before all numbers, as infinity does: the next page begins with them.
-    time = created if isinstance(created, float) else _MOST
-    return Run(str(found["run_id"]), "", Payload(b""), created=max(-_MOST, min(_MOST, time)))
+    created, wake = [
+        max(-_MOST, min(_MOST, time)) if isinstance(time, float) else _MOST
+        for time in (found["created"], found["wake"])
+    ]
+    return Run(str(found["run_id"]), "", Payload(b""), created=created, wake=At(wake))
 
 
 _Guard = tuple[str, int, str]

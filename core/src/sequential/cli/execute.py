@@ -72,6 +72,7 @@ def sweep_command(session: Session, limit: int) -> None:
     with session.app() as app:
         sent = app.sweep(limit)
         silent = not app.transport.carries
+        app.roll_up()
     if session.json:
         session.output.document({"sent": sent})
         return

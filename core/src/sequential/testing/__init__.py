@@ -21,6 +21,7 @@ __all__ = [
     "FakeClock",
     "Played",
     "PlayedStep",
+    "SpanStoreContract",
     "StorageContract",
     "Survived",
     "TransportContract",
@@ -32,6 +33,7 @@ __all__ = [
 
 _NEEDS_PYTEST = {
     "EngineContract": "_engine_contract",
+    "SpanStoreContract": "_span_store_contract",
     "StorageContract": "_storage_contract",
     "TransportContract": "_transport_contract",
 }
@@ -46,6 +48,7 @@ _WITH_ASSERTIONS = (
     "_engine_rows_trouble",
     "_engine_rows_zombies",
     "_engine_scene",
+    "_span_store_contract",
     "_storage_contract",
     "_storage_finding",
     "_storage_keeping",

@@ -7,6 +7,7 @@ from ._fakes import Call as Call
 from ._play import Played as Played
 from ._play import PlayedStep as PlayedStep
 from ._play import play as play
+from ._span_store_contract import SpanStoreContract as SpanStoreContract
 from ._storage_contract import StorageContract as StorageContract
 from ._transport_contract import TransportContract as TransportContract
 from ._verify import histories as histories
@@ -19,6 +20,7 @@ __all__ = [
     "FakeClock",
     "Played",
     "PlayedStep",
+    "SpanStoreContract",
     "StorageContract",
     "Survived",
     "TransportContract",

@@ -88,6 +88,39 @@ class Finding:
         nothing = storage.find(Query(flow="none"))
         assert (list(nothing.runs), nothing.next) == ([], None)
 
+    def test_what_wakes_before_a_time_is_found_earliest_first(self, storage: Storage) -> None:
+        kept = At(70.0)
+        storage.create(make_run("late", created=6.0, wake=At(90.0)))
+        storage.create(make_run("never", created=5.0, wake=None))
+        storage.create(make_run("kept", created=4.0, wake=kept, status=Status.COMPLETED, flow="g"))
+        run = storage.create(make_run("moved", created=3.0, wake=At(95.0), tags={"t": "1"}))
+        applied(storage.commit(evolve(run, wake=At(60.0)), run))
+        storage.create(make_run("b", created=2.0, wake=At(50.0)))
+        storage.create(make_run("a", created=1.0, wake=At(50.0), tags={"t": "1"}))
+        asked = {
+            "of all": (Query(), ["a", "b", "moved", "kept", "late"]),
+            "not at the time itself": (Query(wakes_before=90.0), ["a", "b", "moved", "kept"]),
+            "none so early": (Query(wakes_before=50.0), []),
+            "flow": (Query(flow="g"), ["kept"]),
+            "status": (Query(statuses=[Status.PAUSED, Status.FAILED]), ["a", "b", "moved", "late"]),
+            "tag": (Query(tags={"t": "1"}), ["a", "moved"]),
+            "created": (Query(since=3.0, before=5.0), ["moved", "kept"]),
+            "search": (Query(search="l"), ["late"]),
+        }
+        for name, (part, expected) in asked.items():
+            query = replace(part, wakes_before=part.wakes_before or 100.0)
+            assert ids(storage.find(query).runs) == expected, name
+            assert all_pages(storage, query, 1) == expected, name
+            assert sum(storage.count(query).values()) == len(expected), name
+
+    def test_the_page_token_of_another_order_is_refused(self, storage: Storage) -> None:
+        for run_id in "ab":
+            storage.create(make_run(run_id, wake=At(1.0)))
+        newest, waking = Query(limit=1), Query(limit=1, wakes_before=2.0)
+        for one, other in ((newest, waking), (waking, newest)):
+            with pytest.raises(ConfigError, match="another order"):
+                storage.find(replace(other, after=storage.find(one).next))
+
     @pytest.mark.parametrize("limit", [0, -1, 1001, 2**63, True, "5", 1.5])
     def test_an_impossible_limit_is_refused(self, storage: Storage, limit: int) -> None:
         with pytest.raises(ConfigError, match="limit"):
@@ -101,6 +134,8 @@ class Finding:
         storage.create(make_run())
         with pytest.raises(ConfigError, match="after"):
             storage.find(Query(after=token))
+        with pytest.raises(ConfigError, match="after"):
+            storage.find(Query(after=token, wakes_before=9.0))
 
     def test_every_filter_pages_without_a_gap(self, storage: Storage) -> None:
         for number in range(20):

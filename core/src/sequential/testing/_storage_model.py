@@ -138,6 +138,7 @@ class _Both:
             parent=self.random.choice((None, None, None, "a")),
             before=self.random.choice((None, None, None, 60.0)),
             search=self.random.choice((None, None, None, "a")),
+            wakes_before=self.random.choice((None, None, None, 60.0)),
         )
         self.alike(f"find {query}", lambda each: ids(each.find(query).runs))
         self.alike(f"count {query}", lambda each: dict(each.count(query)))

@@ -51,8 +51,7 @@ from sequential.storage import (
     matches,
     pack_run,
     pack_step,
-    page_token,
-    read_page_token,
+    page_of,
     refuse_repeat,
     resolve_wake,
     tombstone,
@@ -131,14 +130,8 @@ class ShelfStorage:
             return [run_id for run_id, _ in found]
 
     def find(self, query: Query) -> Page:
-        limit = check_limit(query.limit)
-        created, run_id = (math.inf, "") if query.after is None else read_page_token(query.after)
         with self._alone():
-            matching = [run for run in self._all() if matches(run, query)]
-        runs = sorted(matching, key=_newest_first)
-        runs = [run for run in runs if _newest_first(run) > (-created, run_id)]
-        page = runs[:limit]
-        return Page(page, page_token(page[-1]) if len(runs) > limit else None)
+            return page_of((run for run in self._all() if matches(run, query)), query)
 
     def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
         with self._alone():
@@ -320,10 +313,6 @@ def _appended(
             refuse_repeat(run.run_id, step.position)
         taken.add(step.position)
     return [*history, *steps]
-
-
-def _newest_first(run: Run) -> tuple[float, str]:
-    return -run.created, run.run_id
 
 
 def _mark(run: Run) -> str:

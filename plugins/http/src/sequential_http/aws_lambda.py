@@ -96,5 +96,6 @@ def _sweep(app: Sequential) -> int:
         found = app.sweep(_SWEPT_AT_ONCE)
         sent += found
         if found < _SWEPT_AT_ONCE:
+            app.roll_up()
             break
     return sent

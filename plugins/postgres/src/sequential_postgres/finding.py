@@ -24,6 +24,7 @@ class Filter(NamedTuple):
         statuses: Any of these.
         tags: All of these.
         begin: Where the page before ended.
+        wakes_before: The first time of waking that is too late; pages are in that order then.
     """
 
     flow: str | None = None
@@ -34,6 +35,7 @@ class Filter(NamedTuple):
     statuses: Sequence[str] = ()
     tags: Sequence[bytes] = ()
     begin: tuple[float, str] | None = None
+    wakes_before: float | None = None
 
 
 _FEW_TAGGED = 1_000
@@ -52,8 +54,11 @@ _RARE = """{name} AS MATERIALIZED (
 def find_query(schema: str, asked: Filter, limit: int) -> tuple[bytes, list[object]]:
     """Return the statement for *asked*, and its values.
 
-    One status at a time, because an index walks newest first only within one of them.
+    One status at a time, because an index walks newest first only within one of them; but what
+    wakes is walked through all statuses, in the order of waking.
     """
+    if asked.wakes_before is not None:
+        return _find_by_wake(schema, asked, limit)
     gates: list[str] = []
     counted: list[object] = []
     parts: list[str] = []
@@ -84,14 +89,26 @@ def find_query(schema: str, asked: Filter, limit: int) -> tuple[bytes, list[obje
 def count_query(schema: str, asked: Filter) -> tuple[bytes, list[object]]:
     """Return the statement that counts what is *asked* by flow and status, and its values."""
     source, clauses, values = _wanted(schema, asked, by_tag=bool(asked.tags))
-    if asked.statuses:
-        clauses.append("r.status = ANY (%s)")
-        values.append(list(asked.statuses))
+    _add_statuses(asked, clauses, values)
     text = (
         f"SELECT r.flow, r.status, count(*) FROM {source}"  # noqa: S608  (constants)
         f" WHERE {' AND '.join(clauses)} GROUP BY r.flow, r.status"
     )
     return text.encode(), values
+
+
+def _find_by_wake(schema: str, asked: Filter, limit: int) -> tuple[bytes, list[object]]:
+    source, clauses, values = _wanted(schema, asked, by_tag=False)
+    _add_statuses(asked, clauses, values)
+    if asked.begin is not None:
+        clauses.append("(r.wake, r.run_id) > (%s, %s)")
+        values += asked.begin
+    columns = ", ".join(f"r.{name}" for name in RUN_COLUMNS)
+    text = (
+        f"SELECT {columns} FROM {source} WHERE {' AND '.join(clauses)}"  # noqa: S608  (constants)
+        " ORDER BY r.wake, r.run_id LIMIT %s"
+    )
+    return text.encode(), [*values, limit]
 
 
 def _find_one(
@@ -120,6 +137,12 @@ def _find_one(
     return text, values
 
 
+def _add_statuses(asked: Filter, clauses: list[str], values: list[object]) -> None:
+    if asked.statuses:
+        clauses.append("r.status = ANY (%s)")
+        values.append(list(asked.statuses))
+
+
 def _wanted(schema: str, asked: Filter, *, by_tag: bool) -> tuple[str, list[str], list[object]]:
     """Return the tables, and what holds for each run on any page and of any status."""
     order, others = ("t", asked.tags[1:]) if by_tag else ("r", asked.tags)
@@ -136,6 +159,7 @@ def _wanted(schema: str, asked: Filter, *, by_tag: bool) -> tuple[str, list[str]
         (f"{order}.created < %s", asked.before),
         (f"{order}.run_id >= %s", asked.ids[0]),
         (f"{order}.run_id < %s", asked.ids[1]),
+        ("r.wake < %s", asked.wakes_before),
     ):
         if value is not None:
             clauses.append(clause)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sequential import hookimpl
-from sequential.hookspecs import StorageFactory, TransportFactory
+from sequential.hookspecs import SpanStoreFactory, StorageFactory, TransportFactory
+from sequential.spans import SpanStore
 from sequential.storage import Clock, Storage
 
 
@@ -21,6 +22,14 @@ def open_postgres(url: str, clock: Clock) -> Storage:
     from .url import read_postgres_url
 
     return PostgresStorage(read_postgres_url(url), clock)
+
+
+def open_spans(url: str, clock: Clock) -> SpanStore:  # noqa: ARG001  (a factory's signature)
+    """Return the span store in the schema that *url* names; raises like `open_postgres`."""
+    from .spans import PostgresSpans
+    from .url import read_postgres_url
+
+    return PostgresSpans(read_postgres_url(url))
 
 
 def open_notify(url: str, clock: Clock) -> Any:  # noqa: ARG001  (a factory's signature)
@@ -39,6 +48,12 @@ def open_notify(url: str, clock: Clock) -> Any:  # noqa: ARG001  (a factory's si
 def sequential_storages() -> Mapping[str, StorageFactory]:
     """Open ``postgresql://`` and ``postgres://``."""
     return {"postgresql": open_postgres, "postgres": open_postgres}
+
+
+@hookimpl
+def sequential_span_stores() -> Mapping[str, SpanStoreFactory]:
+    """Keep spans beside the runs, under the storage's own URL."""
+    return {"postgresql": open_spans, "postgres": open_spans}
 
 
 @hookimpl

@@ -30,15 +30,15 @@ _MANY_STEPS = ", ".join(f"%s::{_TYPES.get(name, 'text')}[]" for name in STEP_COL
 
 # The time: the server's, plus the skew, and no less than this process was ever told. Not now():
 # that one stands still from the start of the transaction on. Binds the skew and the mark.
-_NOW = "greatest(extract(epoch FROM clock_timestamp())::float8 + %s::float8, %s::float8)"
+NOW = "greatest(extract(epoch FROM clock_timestamp())::float8 + %s::float8, %s::float8)"
 # A wake, of its moment or of its seconds from now; either is NULL. Binds moment, time, seconds.
-_WAKE = f"coalesce(%s::float8, {_NOW} + %s::float8)"
+_WAKE = f"coalesce(%s::float8, {NOW} + %s::float8)"
 
 # {schema} is filled in by `Statements.of`.
 _CREATE = f"""
 WITH r AS (
     INSERT INTO {{schema}}.runs ({", ".join(RUN_COLUMNS)})
-    VALUES (%s, %s, 1, %s, %s, %s, %s, {_WAKE}, %s, %s, coalesce(%s::float8, {_NOW}), %s, %s)
+    VALUES (%s, %s, 1, %s, %s, %s, %s, {_WAKE}, %s, %s, coalesce(%s::float8, {NOW}), %s, %s)
     ON CONFLICT (run_id) DO NOTHING
     RETURNING run_id, wake, created
 )"""  # noqa: S608  (constants)
@@ -62,11 +62,11 @@ _RETAG = """, untagged AS (
     SELECT r.run_id, t.tag, r.created FROM r, unnest(%s::bytea[]) AS t (tag)
     ON CONFLICT DO NOTHING
 )"""
-_WRITTEN = f" SELECT r.wake, r.created, {_NOW} FROM r"  # noqa: S608  (constants)
+_WRITTEN = f" SELECT r.wake, r.created, {NOW} FROM r"  # noqa: S608  (constants)
 
 # One statement, one snapshot: the record, then its steps, each with NULL for what the other has.
 _LOAD = f"""
-SELECT {_RUN}, {_NOW}, {", ".join(f"NULL::{_TYPES.get(name, 'text')}" for name in STEP_COLUMNS)}
+SELECT {_RUN}, {NOW}, {", ".join(f"NULL::{_TYPES.get(name, 'text')}" for name in STEP_COLUMNS)}
 FROM {{schema}}.runs AS r WHERE r.run_id = %s
 UNION ALL
 SELECT {", ".join("NULL" for _ in RUN_COLUMNS)}, NULL, {_STEP}
@@ -75,7 +75,7 @@ WHERE s.run_id = %s AND s.number >= %s
     AND s.generation = (SELECT r.generation FROM {{schema}}.runs AS r WHERE r.run_id = %s)"""  # noqa: S608  (constants)
 
 _DUE = f"""
-WITH t AS (SELECT {_NOW} AS now), d AS (
+WITH t AS (SELECT {NOW} AS now), d AS (
     {{candidates}}
 )
 UPDATE {{schema}}.runs AS r SET nudged = t.now FROM t, d WHERE r.run_id = d.run_id

@@ -15,10 +15,13 @@ import psycopg
 
 from sequential.errors import SchemaTooNew, StorageForeign, StorageRefused
 
-MIGRATIONS = ("001.sql", "002.sql", "003.sql")
+MIGRATIONS = ("001.sql", "002.sql", "003.sql", "004.sql")
 """The script that leads to version 1, to version 2, …; a published one is never changed."""
 
-_OURS = ("runs", "steps", "stored_values", "tags", "effects", "meta")
+_OURS = (
+    "runs", "steps", "stored_values", "tags", "effects",
+    "rollups", "rolled", "spans", "logs", "meta",
+)  # fmt: skip
 
 Connection = psycopg.Connection[tuple[object, ...]]
 

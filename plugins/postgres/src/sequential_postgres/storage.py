@@ -17,6 +17,7 @@ from operator import itemgetter
 import psycopg
 
 from sequential.errors import RecordCorrupt, ValueCorrupt
+from sequential.spans import Rolled
 from sequential.storage import (
     MAX_PAGE,
     RUN_COLUMNS,
@@ -53,6 +54,7 @@ from sequential.storage import (
 from .connections import Connections, Row
 from .finding import Filter, count_query, find_query
 from .queries import Statements
+from .rolling import Rolling
 from .schema import MIGRATIONS, prepare
 from .texts import from_column, from_row, to_column, to_row
 from .url import PostgresSettings
@@ -61,7 +63,7 @@ _log = logging.getLogger("sequential")
 
 _STATUSES = {str(status): status for status in Status}
 _WIDTH = len(RUN_COLUMNS)
-_CREATED = RUN_COLUMNS.index("created")
+_CREATED, _WAKE = RUN_COLUMNS.index("created"), RUN_COLUMNS.index("wake")
 _TEXTS = itemgetter(
     *map(STEP_COLUMNS.index, ("position", "kind", "tool", "fingerprint", "outcome", "op_id"))
 )
@@ -84,6 +86,7 @@ class PostgresStorage:
         self._connections = Connections(settings)
         with self._connections.alone() as connection:
             self._deployment = prepare(connection, settings.place, settings.schema)
+        self._rolling = Rolling(self._connections, self._sql.schema)
 
     @property
     def deployment(self) -> str:
@@ -171,7 +174,7 @@ class PostgresStorage:
         statement, values = find_query(self._sql.schema, asked, limit + 1)
         rows = self._connections.repeat(statement, values, prepare=False)
         runs = [run for row in rows[:limit] if (run := _readable(row)) is not None]
-        return Page(runs, _token(rows[limit - 1]) if len(rows) > limit else None)
+        return Page(runs, _token(rows[limit - 1], query) if len(rows) > limit else None)
 
     def count(self, query: Query) -> Mapping[tuple[str, Status], int]:
         """Return how many runs match *query*, by flow and status."""
@@ -212,6 +215,14 @@ class PostgresStorage:
         assert isinstance(rest.wake, At)
         values = (rest.version, rest.wake.time, pack_state(rest), *guard)
         return bool(self._connections.write(self._sql.bury, values))
+
+    def roll_up(self) -> float:
+        """Fold what was recorded since the last pass into rollups, if it is time for one."""
+        return self._rolling.roll_up(self._time.bound())
+
+    def rollups(self, since: float, until: float) -> Rolled:
+        """Return the rollups of the hours that begin from *since* on, and before *until*."""
+        return self._rolling.rollups(since, until)
 
     def probe(self) -> Probe:
         """Verify, by trying, that the contract holds here, and say what it cannot do."""
@@ -330,14 +341,13 @@ def _filter(query: Query) -> Filter:
         (prefix or None, end_of_prefix(prefix)),
         list(dict.fromkeys(str(status) for status in query.statuses)),
         _digests(query.tags),
+        wakes_before=query.wakes_before,
     )
 
 
 def _begin(query: Query) -> tuple[float, str] | None:
-    if query.after is None:
-        return None
-    created, run_id = read_page_token(query.after)
-    return created, to_column(run_id)
+    begin = read_page_token(query)
+    return begin and (begin[0], to_column(begin[1]))
 
 
 def _readable(row: Row) -> Run | None:
@@ -349,6 +359,7 @@ def _readable(row: Row) -> Run | None:
         return None
 
 
-def _token(row: Row) -> str:
+def _token(row: Row, query: Query) -> str:
     """Return where a page ended, of a run that may be damaged."""
-    return page_token(Run(from_column(row[0]), "", Payload(b""), created=row[_CREATED]))
+    run_id, created, wake = from_column(row[0]), row[_CREATED], _at(row[_WAKE])
+    return page_token(Run(run_id, "", Payload(b""), created=created, wake=wake), query)

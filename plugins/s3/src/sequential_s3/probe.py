@@ -20,7 +20,7 @@ MAX_STEPS = 10_000
 _CANNOT = (
     "commit a tool's writes together with its step: no transactional steps",
     "wake runs to the second: some are woken up to a minute late",
-    "find by tags, or by anything among many runs, without reading the record of each candidate",
+    "find by tags, by wake time or by anything among many runs, without reading each record",
     "take more than a few commits a second for one run",
     "keep its promises across regions: the bucket must be in one",
 )

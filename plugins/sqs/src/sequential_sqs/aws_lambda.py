@@ -176,6 +176,7 @@ def _sweep(app: Sequential, budget: _Budget) -> int:
         found = app.sweep(_SWEPT_AT_ONCE)
         sent += found
         if found < _SWEPT_AT_ONCE:
+            app.roll_up()
             break
     return sent
 
