@@ -12,7 +12,7 @@ from sequential.storage import Loaded, StepRecord
 from ..access import Right, Viewer
 from ..board import Board
 from ..exports import csv_text, replay_test, run_json
-from ..frames import STEP_COLUMNS, step_frame
+from ..frames import STEP_COLUMNS, step_cells
 from ..timeline.spans import Span
 from ..values import LOADED_AT_ONCE, Value, Values
 from ..words import ago, lasting, many, moment
@@ -134,8 +134,7 @@ def _exports(
 
 
 def _steps_csv(loaded: Loaded, spans: Sequence[Span], values: Values) -> str:
-    frame = step_frame(spans, loaded.now, values)
-    return csv_text(STEP_COLUMNS, frame.values.tolist())
+    return csv_text(STEP_COLUMNS, step_cells(spans, loaded.now, values))
 
 
 def _replay(board: Board, loaded: Loaded) -> bytes:
