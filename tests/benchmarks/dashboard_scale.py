@@ -34,7 +34,7 @@ from tests.fix_postgres import own_server
 
 from .many_runs import fill_postgres, fill_sqlite, id_of, kind_of
 
-VISITS = 5
+VISITS = 3
 GOAL = 300.0
 """Milliseconds that what a page asks for may take, all together."""
 
