@@ -149,7 +149,7 @@ def main(python: str) -> None:
             with suppress(RunFailed):
                 app.run(order, {"ends": "badly"}, run_id="bad")
             assert app.flush(30.0)
-            found = spans_at(url, 20)
+            found = spans_at(url, 21)
             first = {"attempt shop.charge": "ConnectionError"}
             names = ("attempt shop.refuse", "execute_tool shop.refuse")
             last = dict.fromkeys(names, "PermissionError")
