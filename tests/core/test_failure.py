@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sequential import Rejected, Steps, ToolError, flow, tool
+from sequential import Rejected, Steps, ToolError, flow, tool, wait_for_signal
 from sequential._failure import error_json, error_value, tool_error
 from sequential._outcomes import Failed
 from tests.fix_stage import Stage
@@ -48,6 +48,34 @@ def test_any_message_can_be_stored_and_is_cut_at_four_kibibytes(text: str) -> No
     message = round_trip(ValueError(text)).message
     assert len(message.encode()) <= 4096
     assert text.startswith(message) or text == "\ud800"
+
+
+def test_a_secret_in_a_message_is_stored_masked_and_the_flow_sees_the_same_on_replay(
+    stage: Stage,
+) -> None:
+    @tool("api", "fail", registry=stage.registry)
+    def fail() -> None:
+        raise ValueError("no answer from https://ann:hunter2@shop.example/items?token=abc123")
+
+    @flow(registry=stage.registry)
+    def failing() -> Steps[str]:
+        try:
+            yield from fail()
+        except ToolError as error:
+            seen.append(error.message)
+        yield from wait_for_signal("go")
+        raise ValueError("password=hunter2")
+
+    seen: list[str] = []
+    app = stage.app(warm=0)
+    app.start(failing, run_id="r")
+    app.execute("r")
+    app.signal("r", "go")
+    outcome = app.execute("r")
+    assert seen == ["no answer from https://•••@shop.example/items?token=•••"] * 2
+    assert isinstance(outcome, Failed)
+    assert outcome.error.message == "password=•••"
+    assert b"hunter2" not in repr((app.get("r"), app.steps("r"))).encode()
 
 
 @pytest.mark.parametrize("data", [object(), float("nan"), "x" * 5000, {1: 2}])

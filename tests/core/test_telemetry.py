@@ -9,12 +9,13 @@ import sys
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -37,6 +38,8 @@ from sequential._events import RunEnded, StepRecorded
 from sequential._span_ids import attempt_span_id, step_span_id, trace_id_of
 from sequential._telemetry import Telemetry, carrier
 from sequential.errors import ConfigError, RunFailed
+from sequential.hookspecs import ResumeMessage
+from sequential.spans import Woken, woken_by
 from sequential.testing import FakeClock
 
 CANARY = "canary-9f31c2"
@@ -220,6 +223,7 @@ def test_replay_tells_of_nothing_but_its_invocation(traced: Traced, registry: Re
         app.execute("r")
         assert [span.name for span in traced.spans] == ["invocation"]
         assert attributes(traced.spans[0])["sequential.invocation.reason"] == "signal"
+        assert attributes(traced.spans[0])["sequential.resume.reason"] == "message"
 
 
 def test_a_wait_has_its_real_times(traced: Traced, registry: Registry) -> None:
@@ -239,6 +243,11 @@ def test_a_wait_has_its_real_times(traced: Traced, registry: Registry) -> None:
         assert seconds <= (span.end_time - span.start_time) / 1e9 < seconds + 2
     assert attributes(waited)["sequential.step.outcome"] == "timeout"
     assert attributes(waited)["sequential.wait.key"] == "go"
+    assert attributes(waited)["sequential.wait.kind"] == "event"
+    assert attributes(slept)["sequential.wait.kind"] == "timer"
+    (whole,) = traced.named("run")
+    assert attributes(whole)["sequential.run.waited_ms"] == pytest.approx(3_660_000, abs=2000)
+    assert attributes(whole)["sequential.run.retries"] == 0
 
 
 def test_every_attempt_is_a_span_that_names_the_class_of_its_error(
@@ -259,6 +268,22 @@ def test_every_attempt_is_a_span_that_names_the_class_of_its_error(
     told = [attributes(span) for span in traced.named("attempt")]
     assert [each["sequential.attempt"] for each in told] == [1, 2, 3]
     assert [each.get("error.type") for each in told] == ["Hidden", "Hidden", None]
+    assert [each["sequential.attempt.max"] for each in told] == [3, 3, 3]
+    first, second, _ = traced.named("attempt")
+    assert [(event.name, dict(event.attributes or {})) for event in first.events] == [
+        ("exception", {"exception.type": "Hidden"})
+    ]
+    rest, _ = traced.named("backoff t.shaky")
+    assert rest.parent == first.parent
+    assert attributes(rest)["sequential.wait.kind"] == "backoff"
+    assert first.end_time is not None
+    assert second.start_time is not None
+    assert rest.start_time is not None
+    assert abs(rest.start_time - first.end_time) < 1e8
+    assert rest.end_time == second.start_time
+    assert told[1]["sequential.retry.delay_ms"] == round(
+        ((attributes(rest)["sequential.wait.deadline"]) - rest.start_time / 1e9) * 1000
+    )
     assert len({id_of(span) for span in traced.named("attempt")}) == 3
     (step,) = traced.named("execute_tool")
     assert "error.type" not in attributes(step)
@@ -414,6 +439,65 @@ def told_of_run(traced: Traced, stored: dict[str, str]) -> ReadableSpan:
     return told
 
 
+def test_an_invocation_says_what_woke_it_and_how_late(traced: Traced, registry: Registry) -> None:
+    @flow(name="f", registry=registry)
+    def f() -> Steps[None]:
+        yield from sleep(60)
+        yield from wait_for_signal("go")
+
+    clock = FakeClock()
+    with traced.app("memory:", registry, clock=clock) as app:
+        app.start(f, run_id="r")
+        app.execute("r")
+        clock.advance(61.5)
+        with traced.provider.get_tracer("queue").start_as_current_span("send") as sender:
+            sent = Woken("consumer", {"messaging.system": "aws_sqs"}, carrier())
+        with woken_by(Woken(attributes={"faas.coldstart": True})), woken_by(sent):
+            app.execute("r")
+        app.signal("r", "go")
+        with woken_by(Woken("server")):
+            app.execute("r")
+    first, second, third = traced.named("invocation")
+    reasons = [attributes(each)["sequential.resume.reason"] for each in (first, second, third)]
+    assert reasons == ["start", "sleep", "signal"]
+    assert [each.kind.name for each in (first, second, third)] == ["INTERNAL", "CONSUMER", "SERVER"]
+    assert attributes(second)["sequential.resume.lag_ms"] == pytest.approx(1500, abs=10)
+    assert attributes(second)["messaging.system"] == "aws_sqs"
+    assert attributes(second)["faas.coldstart"] is True
+    assert [each.context.span_id for each in second.links] == [sender.get_span_context().span_id]
+    assert not third.links
+
+
+class Hears:
+    """A transport that keeps what is sent, and asks nothing."""
+
+    carries = True
+    longest_delay = 900.0
+
+    def __init__(self) -> None:
+        self.sent: list[ResumeMessage] = []
+
+    def send(self, messages: Sequence[ResumeMessage]) -> None:
+        self.sent += messages
+
+    def listen(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_message_names_the_invocation_that_sent_it(traced: Traced, registry: Registry) -> None:
+    hears = Hears()
+    with traced.app("memory:", registry, transport=hears, pause="every-step") as app:
+        app.start(two_steps(registry), {"n": 1}, run_id="r")
+        app.execute("r")
+        with traced.provider.get_tracer("web").start_as_current_span("POST") as request:
+            app.cancel("r")
+    (invocation,) = traced.named("invocation")
+    named = [message.trace.get("traceparent", "").split("-") for message in hears.sent]
+    assert named[1][2] == f"{id_of(invocation):016x}"
+    assert named[2][2] == f"{request.get_span_context().span_id:016x}"
+
+
 def test_no_span_gives_an_empty_carrier() -> None:
     assert carrier() == {}
 
@@ -469,7 +553,7 @@ class Stuck(SpanProcessor):
 def test_a_processor_that_hangs_keeps_no_run_and_little_memory(
     registry: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sequential._telemetry._ROOM", 5)
+    monkeypatch.setattr("sequential._telemetry.plugin._ROOM", 5)
     stuck, provider = Stuck(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(stuck)
     plugin = Telemetry(provider)
@@ -513,6 +597,34 @@ def test_a_forked_process_tells_of_its_own_runs() -> None:
     )
     told = [f"{name} in {who}" for name in ("invocation", "run f") for who in ("child", "parent")]
     assert sorted(printed.splitlines()) == told
+
+
+def test_a_forked_process_keeps_its_own_rows() -> None:
+    printed = run_python(
+        """
+        import os
+        from sequential import Registry, flow
+        from tests.core.kept import Shelf, keeping
+
+        @flow(registry=(registry := Registry()))
+        async def f() -> int:
+            return 1
+
+        shelf = Shelf()
+        app = keeping(shelf, registry)
+        app.run(f)
+        assert app.flush(10)
+        if (child := os.fork()) == 0:
+            shelf.spans.clear()
+        else:
+            os.wait()
+        app.run(f)
+        assert app.flush(10)
+        print("child" if child == 0 else "parent", len(shelf.spans), flush=True)
+        """,
+        PYTHONPATH=str(Path(__file__).parents[2]),
+    )
+    assert printed.splitlines() == ["child 1", "parent 2"]
 
 
 def test_flush_takes_no_longer_than_it_is_given() -> None:
@@ -586,7 +698,7 @@ def test_without_a_provider_the_error_says_what_to_do() -> None:
 def test_without_an_exporter_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sequential._telemetry.entry_points", lambda **_: ())
+    monkeypatch.setattr("sequential._telemetry.providers.entry_points", lambda **_: ())
     with pytest.raises(ConfigError, match="pip install opentelemetry-exporter-otlp-proto-http"):
         Telemetry.otlp()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
@@ -597,25 +709,151 @@ def test_without_an_exporter_the_error_says_what_to_install(
         Telemetry.otlp()
 
 
-def test_otlp_uses_the_installed_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    exporter, asked = InMemorySpanExporter(), dict[str, str]()
+class Found:
+    """Entry points that bring exporters which keep everything."""
 
-    class Found:
-        def load(self) -> Any:
-            return lambda: exporter
+    def __init__(self) -> None:
+        self.spans = InMemorySpanExporter()
+        self.asked: list[dict[str, str]] = []
+        self.given: list[dict[str, Any]] = []
+        self.metrics: list[dict[str, Any]] = []
 
-    def found(**wanted: str) -> list[Found]:
-        asked.update(wanted)
-        return [Found()]
+    def __call__(self, **wanted: str) -> list[Any]:
+        self.asked.append(wanted)
+        traces = wanted["group"] == "opentelemetry_traces_exporter"
+        made = (lambda: self.spans) if traces else self._measured
+        return [type("Entry", (), {"load": staticmethod(lambda: made)})]
 
-    monkeypatch.setattr("sequential._telemetry.entry_points", found)
+    def _measured(self, **given: Any) -> MetricExporter:
+        self.given.append(given)
+        found = self.metrics
+
+        class Keeps(MetricExporter):
+            def export(self, metrics_data: MetricsData, *_: object, **__: object) -> Any:
+                found.append(json.loads(metrics_data.to_json()))
+                return MetricExportResult.SUCCESS
+
+            def force_flush(self, timeout_millis: float = 10_000) -> bool:
+                return True
+
+            def shutdown(self, *_: object, **__: object) -> None:
+                pass
+
+        return Keeps(**given)
+
+
+@pytest.fixture
+def exporters(monkeypatch: pytest.MonkeyPatch) -> Found:
+    found = Found()
+    monkeypatch.setattr("sequential._telemetry.providers.entry_points", found)
+    return found
+
+
+def shut(plugin: Telemetry) -> None:
+    plugin.provider.shutdown()
+    if hasattr(plugin._meters, "shutdown"):
+        plugin._meters.shutdown()
+
+
+def test_otlp_uses_the_installed_exporters(exporters: Found) -> None:
     plugin = Telemetry.otlp()
     with plugin.provider.get_tracer("any").start_as_current_span("one"):
         pass
     assert plugin.flush(30)
-    assert [span.name for span in exporter.get_finished_spans()] == ["one"]
-    assert asked == {"group": "opentelemetry_traces_exporter", "name": "otlp_proto_http"}
-    plugin.provider.shutdown()
+    assert [span.name for span in exporters.spans.get_finished_spans()] == ["one"]
+    assert exporters.asked == [
+        {"group": f"opentelemetry_{signal}_exporter", "name": "otlp_proto_http"}
+        for signal in ("traces", "metrics")
+    ]
+    assert exporters.given == [{}]
+    shut(plugin)
+
+
+def test_metrics_can_be_left_out(exporters: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "none")
+    shut(Telemetry.otlp())
+    assert len(exporters.asked) == 1
+
+
+def test_on_lambda_metrics_are_deltas_and_the_resource_says_where(
+    exporters: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    plugin = Telemetry.otlp()
+    assert {each.name for each in exporters.given[0]["preferred_temporality"].values()} == {"DELTA"}
+    told = plugin.provider.resource.attributes
+    assert (told["faas.name"], told["service.name"], told["cloud.region"]) == (
+        "orders", "orders", "eu-central-1",
+    )  # fmt: skip
+    shut(plugin)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+    plugin = Telemetry.otlp()
+    assert plugin.provider.resource.attributes["service.name"] == "shop"
+    shut(plugin)
+
+
+def test_a_closed_application_leaves_no_thread_of_its_telemetry(
+    exporters: Found, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(threading.enumerate())
+    with Sequential("memory:", telemetry="otlp", plugins=[], registry=registry) as app:
+        app.run(two_steps(registry), {"n": 1})
+    left = {each.name for each in set(threading.enumerate()) - before}
+    assert left <= {"sequential-aside"}
+    assert len(exporters.spans.get_finished_spans()) == 8
+    assert len(exporters.metrics) >= 1
+    assert caplog.records == []
+
+
+def points(exporters: Found) -> dict[str, list[dict[str, Any]]]:
+    return {
+        metric["name"]: metric["data"]["data_points"]
+        for scope in exporters.metrics[-1]["resource_metrics"][0]["scope_metrics"]
+        for metric in scope["metrics"]
+    }
+
+
+def test_metrics_tell_of_flows_and_tools_and_never_of_runs(
+    exporters: Found, registry: Registry
+) -> None:
+    @tool("t", "shaky", registry=registry, retry=RetryPolicy(max_attempts=3, jitter=False))
+    def shaky(context: ToolContext) -> int:
+        if context.attempt < 3:
+            raise Hidden(CANARY)
+        return 1
+
+    @flow(name="f", registry=registry)
+    def f() -> Steps[int]:
+        yield from sleep(60)
+        return (yield from shaky())
+
+    plugin, clock = Telemetry.otlp(), FakeClock()
+    with Sequential("memory:", plugins=[plugin], registry=registry, clock=clock) as app:
+        app.run(f, run_id=f"run-{CANARY}")
+    assert plugin.flush(30)
+    told = points(exporters)
+    shut(plugin)
+    assert CANARY not in json.dumps(told)
+    flow_f = {"sequential.flow.name": "f"}
+    (started,), (finished,) = told["sequential.run.started"], told["sequential.run.finished"]
+    assert (started["value"], started["attributes"]) == (1, flow_f)
+    assert finished["attributes"] == {**flow_f, "sequential.run.outcome": "success"}
+    (errors,) = told["sequential.step.errors"]
+    assert errors["value"] == 2
+    assert errors["attributes"]["error.type"] == "Hidden"
+    (attempts,) = told["sequential.step.attempts"]
+    assert attempts["sum"] == 3
+    waits = {each["attributes"]["sequential.wait.kind"]: each for each in
+             told["sequential.wait.duration"]}  # fmt: skip
+    assert waits["timer"]["sum"] == pytest.approx(60, abs=1)
+    assert waits["backoff"]["count"] == 2
+    assert {each["attributes"]["sequential.resume.reason"] for each in
+            told["sequential.resume.lag"]} >= {"start", "sleep"}  # fmt: skip
+    assert {each["attributes"].get("error.type") for each in
+            told["gen_ai.execute_tool.duration"]} == {"Hidden", None}  # fmt: skip
+    assert told["sequential.run.duration"][0]["count"] == 1
+    assert told["sequential.invocation.duration"][0]["count"] >= 2
 
 
 def test_invocations_that_never_finish_are_forgotten(
@@ -624,7 +862,7 @@ def test_invocations_that_never_finish_are_forgotten(
     from sequential._events import InvocationStarted
     from sequential._model import Payload, Run
 
-    monkeypatch.setattr("sequential._telemetry._ENTRIES", 10)
+    monkeypatch.setattr("sequential._telemetry.plugin._ENTRIES", 10)
     plugin = Telemetry(traced.provider)
     for n in range(50):
         run = Run(f"r{n}", "f", Payload(b"1"))

@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from sequential import Registry, Sequential, Steps, flow, tool
 from sequential.errors import ConfigError
 from sequential.storage import Status
+from sequential.telemetry import Telemetry
 from sequential.testing import FakeClock
 from sequential_http.access import Tokens
 from sequential_http.aws_lambda import lambda_handler
@@ -93,6 +98,10 @@ def wire() -> Wire:
 
 @pytest.fixture
 def app(wire: Wire) -> Sequential:
+    return shop(wire)
+
+
+def shop(wire: Wire, *plugins: object) -> Sequential:
     registry = Registry()
 
     @tool("shop", "pack", registry=registry)
@@ -104,7 +113,7 @@ def app(wire: Wire) -> Sequential:
         first = yield from pack(item)
         return (yield from pack(first))
 
-    return Sequential("memory:", wire, registry=registry, clock=FakeClock(), plugins=[])
+    return Sequential("memory:", wire, registry=registry, clock=FakeClock(), plugins=plugins)
 
 
 @pytest.fixture
@@ -167,3 +176,28 @@ def test_telemetry_is_out_when_the_handler_returns(
     handle(SCHEDULE, Remaining(30))
     assert len(asked) == 2
     assert all(0 < seconds <= 2 for seconds in asked)
+    # What is left is for the answer, however little it is.
+    handle(resume(app, "r1"), Remaining(0.9))
+    handle(resume(app, "r1"), Remaining(0.1))
+    assert asked[2:] == [pytest.approx(0.7), 0.0]
+
+
+def test_an_invocation_says_who_asked_for_it(wire: Wire) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = Telemetry(provider)
+    app = shop(wire, telemetry)
+    handle: Any = lambda_handler(app, Options(KEYS, AUDIENCE))
+    app.start("order", {"item": "pear"}, run_id="r1")
+    asked = resume(app, "r1")
+    asked["headers"]["traceparent"] = f"00-{'1' * 32}-{'2' * 16}-01"
+    handle(asked, Remaining(30))
+    assert telemetry.flush(10.0)
+    (told,) = [each for each in exporter.get_finished_spans() if each.name == "invocation"]
+    assert told.kind is SpanKind.SERVER
+    assert told.attributes is not None
+    assert told.attributes["faas.trigger"] == "http"
+    assert told.attributes["faas.coldstart"] is True
+    assert told.attributes["http.route"] == "/resume/{run_id}"
+    assert [each.context.span_id for each in told.links] == [int("2" * 16, 16)]
+    provider.shutdown()

@@ -36,6 +36,9 @@ class Context:
         self._clock = clock
         self._until = clock.monotonic() + seconds
 
+    aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:orders"
+
     def get_remaining_time_in_millis(self) -> int:
         return max(0, int((self._until - self._clock.monotonic()) * 1000))
 
@@ -47,7 +50,10 @@ def record(received: Received) -> dict[str, Any]:
         "receiptHandle": received.receipt,
         "body": received.body,
         "attributes": {"ApproximateReceiveCount": str(received.receives), "SenderId": "A"},
-        "messageAttributes": {},
+        "messageAttributes": {
+            name: {"stringValue": text, "dataType": "String"}
+            for name, text in received.trace.items()
+        },
         "md5OfBody": "",
         "eventSource": "aws:sqs",
         "eventSourceARN": QUEUE_ARN,

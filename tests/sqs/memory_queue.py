@@ -107,7 +107,8 @@ class MemoryQueue:
         kept.receives += 1
         kept.receipt = f"{kept.message_id}/{kept.receives}"
         kept.visible = self.clock.now() + self.visibility
-        return Received(kept.message_id, kept.receipt, kept.outgoing.body, kept.receives)
+        trace = kept.outgoing.attributes
+        return Received(kept.message_id, kept.receipt, kept.outgoing.body, kept.receives, trace)
 
     def found(self, receipt: str) -> Kept | None:
         name, _, _ = receipt.partition("/")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from sequential import Registry, Sequential, Steps, ToolContext, flow, sleep, tool
 from sequential.errors import ConfigError, StorageUnavailable
 from sequential.hookspecs import ResumeMessage
 from sequential.outcomes import Busy, Completed
 from sequential.storage import At, Status, evolve
+from sequential.telemetry import Telemetry
 from sequential.testing import FakeClock
 from sequential_sqs.aws_lambda import EventUnknown, Handler, lambda_handler
 from sequential_sqs.messages import write_body
@@ -34,7 +40,13 @@ STEPS = 40
 class Shop:
     """An application on virtual time, whose steps take a second each and are counted."""
 
-    def __init__(self, clock: FakeClock, queue: MemoryQueue, pause: str = "when-waiting") -> None:
+    def __init__(
+        self,
+        clock: FakeClock,
+        queue: MemoryQueue,
+        pause: str = "when-waiting",
+        *plugins: object,
+    ) -> None:
         registry = Registry()
         self.clock = clock
         self.queue = queue
@@ -62,7 +74,7 @@ class Shop:
             return "woken"
 
         transport = SqsTransport(SqsSettings("flows"), clock, queue)
-        self.app = Sequential("memory:", transport, pause, [], registry=registry, clock=clock)
+        self.app = Sequential("memory:", transport, pause, plugins, registry=registry, clock=clock)
         self.handler = lambda_handler(self.app)
 
     def call(self, seconds: float = 60.0) -> list[str]:
@@ -423,3 +435,48 @@ def test_telemetry_is_out_when_the_handler_returns(
     assert 0 < asked[0] <= 2
     shop.handler(SCHEDULE, Context(shop.clock, 30.0))
     assert len(asked) == 2
+
+
+def test_what_telemetry_may_take_leaves_time_for_the_answer(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(shop.app, "flush", asked.append)
+
+    def sweep(limit: int) -> int:
+        shop.clock.advance(5)
+        return 0 * limit
+
+    monkeypatch.setattr(shop.app, "sweep", sweep)
+    for seconds in (5.2, 5.9):
+        shop.handler(SCHEDULE, Context(shop.clock, seconds))
+    assert asked == [0.0, pytest.approx(0.7)]
+
+
+def test_an_invocation_says_which_message_it_answers(clock: FakeClock, queue: MemoryQueue) -> None:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = Telemetry(provider)
+    shop = Shop(clock, queue, "every-step", telemetry)
+    shop.app.start("count", {"steps": 2}, run_id="r1")
+    source = EventSource(shop.queue, shop.handler)
+    while source.invoke():
+        pass
+    assert telemetry.flush(10.0)
+    told = [each for each in exporter.get_finished_spans() if each.name == "invocation"]
+    assert len(told) == 3
+    for number, each in enumerate(told):
+        assert each.kind is SpanKind.CONSUMER
+        assert each.attributes is not None
+        assert each.attributes["messaging.message.id"] == f"m{number + 1}"
+        assert each.attributes["messaging.destination.name"] == "flows"
+        assert each.attributes["faas.trigger"] == "pubsub"
+        assert each.attributes["faas.coldstart"] is (number == 0)
+        assert each.attributes["faas.invocation_id"] == Context.aws_request_id
+    # Each message after the first was sent by the invocation before.
+    assert not told[0].links
+    for before, each in itertools.pairwise(told):
+        assert before.context is not None
+        assert [link.context.span_id for link in each.links] == [before.context.span_id]
+    shop.app.close()
+    provider.shutdown()

@@ -113,6 +113,9 @@ class Attempts:
             self.holding.world.now(),
             self._error_name(done),
             isinstance(done.result, Pending),
+            self.options.retry.max_attempts,
+            state.due,
+            0.0 if state.due is None else self._delay(state._replace(attempt=state.attempt - 1)),
         )
 
     def _error_name(self, done: Performed) -> str | None:
@@ -147,14 +150,17 @@ class Attempts:
         hopeless = isinstance(error, FlowError) or once
         if hopeless or not retry.allows(error, state.attempt):
             return Settled(StepOutcome.ERROR, error_json(stored), state.attempt)
-        wait = retry.delay(state.attempt, self._draw(state))
         return state._replace(
             attempt=state.attempt + 1,
             epoch=state.epoch + 1 if retry.is_definite(error) else state.epoch,
             intent=False,
-            due=self.holding.world.now() + wait,
+            due=self.holding.world.now() + self._delay(state),
             error=brief(stored, sealed=self.holding.engine.payloads.sealing),
         )
+
+    def _delay(self, state: Open) -> float:
+        """Return the seconds between the attempt of *state*, which failed, and the next."""
+        return self.options.retry.delay(state.attempt, self._draw(state))
 
     def _draw(self, state: Open) -> float:
         # Full jitter without a source of randomness: spread over runs, the same on every try.

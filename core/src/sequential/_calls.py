@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,6 +114,10 @@ class ToolContext:
         if self.hold.lost:
             raise LeaseLost(self._run.run_id)
         self.hold.beats += 1
+
+
+CALL: ContextVar[ToolContext | None] = ContextVar("sequential_call", default=None)
+"""What the current code knows of the call that it answers; None outside of tools."""
 
 
 class ToolCall(NamedTuple):

@@ -22,6 +22,8 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\Z")
 _TERMS = Terms()
 _CHECKS = ("inputs", "names", "off")
+_TELEMETRY = ("off", "otlp", "stored", "otlp+stored")
+_URLS = ("storage", "transport", "values", "spans")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class Settings:
         retention: How long an ended run keeps its payload.
         step_timeout: How long a lease is renewed for one attempt without a heartbeat.
         warm: How many paused flows are kept in memory at most.
-        telemetry: ``off``, or ``otlp``: spans go where the ``OTEL_*`` variables say.
+        telemetry: ``off``; ``otlp``: spans go where the ``OTEL_*`` variables say; ``stored``: they
+            and log lines are kept in a span store; ``otlp+stored``.
+        spans: URL of the span store; empty for the one of the records.
         tables: Tables of the configuration file, by name: each belongs to the plugin so called.
     """
 
@@ -61,6 +65,7 @@ class Settings:
     step_timeout: float = _TERMS.step_timeout
     warm: int = 256
     telemetry: str = "off"
+    spans: str = ""
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
@@ -81,12 +86,13 @@ class Settings:
             ),
             "warm": self.warm,
             "telemetry": self.telemetry,
+            "spans": self.spans,
         }
 
     def __repr__(self) -> str:
         """Show the settings without the secrets that URLs may hold, and without tables."""
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
-        shown |= {name: shown_url(shown[name]) for name in ("storage", "transport", "values")}
+        shown |= {name: shown_url(shown[name]) for name in _URLS}
         del shown["tables"]
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -201,8 +207,8 @@ def _check(setting: str, value: object) -> str:
 
 
 def _telemetry(setting: str, value: object) -> str:
-    if value not in ("off", "otlp"):
-        raise ConfigError(setting, value, "use off or otlp")
+    if value not in _TELEMETRY:
+        raise ConfigError(setting, value, f"use {', '.join(_TELEMETRY)}")
     return str(value)
 
 
@@ -250,6 +256,7 @@ _READ: Final[dict[str, Callable[[str, object], Any]]] = {
     "step_timeout": _seconds,
     "warm": _count(0),
     "telemetry": _telemetry,
+    "spans": _url_or_none,
 }
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._calls import CALL
 from ._clock import Clock
 from ._events import SignalDropped
 from ._invoke import Invoked, begin, resume
@@ -144,7 +145,8 @@ class Driver:
         """
         delay = delay if delay > _SOON else 0.0
         if delay <= self._transport.longest_delay:
-            self.send_all([ResumeMessage(run.run_id, delay, run.op_id, run.trace)])
+            trace = self._plugins.trace() or run.trace
+            self.send_all([ResumeMessage(run.run_id, delay, run.op_id, trace)])
 
     def send_all(self, messages: Sequence[ResumeMessage]) -> int:
         """Send *messages*; return how many were taken."""
@@ -208,6 +210,7 @@ class Driver:
         hold = request.call.context.hold
         lease = self.leases.add(request.run, hold)
         result, error = None, None
+        current = CALL.set(request.call.context)
         try:
             result = self._plugins.call_tool(request.call)
         except MemoryError:
@@ -215,6 +218,7 @@ class Driver:
         except Exception as raised:  # noqa: BLE001  (a tool may raise anything; it is recorded)
             error = raised
         finally:
+            CALL.reset(current)
             self.leases.remove(lease)
         return Performed(result, error, lease.run, hold.lost)
 

@@ -1,13 +1,15 @@
 """Errors as data: an exception becomes a type name, a message and plain data, and comes back.
 
 No class is stored and none is looked up: what a flow catches on replay is a `ToolError` with the
-same fields as on the first run.
+same fields as on the first run. What looks secret in a message is masked before it is stored: the
+flow sees the masked one too, first and on every replay.
 """
 
 from __future__ import annotations
 
 from . import _codec
 from ._model import ErrorValue, Payload
+from ._redaction import redacted_text
 from .errors import NotDecodable, Rejected, SequentialError, StepError, ToolError
 
 _MESSAGE_LIMIT = 4 * 1024
@@ -15,7 +17,7 @@ _MESSAGE_LIMIT = 4 * 1024
 
 
 def error_value(error: BaseException) -> ErrorValue:
-    """Return *error* as data; its message is cut at 4 KiB and never fails to be stored."""
+    """Return *error* as data; its message is redacted, cut at 4 KiB, and always storable."""
     data = getattr(error, "data", None) if isinstance(error, Rejected | StepError) else None
     return ErrorValue(
         type=type(error).__name__,
@@ -76,6 +78,7 @@ def _message(error: BaseException) -> str:
     except Exception as broken:  # noqa: BLE001  (a hostile __str__ must not stop the run)
         text = f"<its message cannot be read: {type(broken).__name__}>"
     # Lone surrogates cannot be stored as UTF-8; the cut may not leave half a character.
+    text = redacted_text(text, _MESSAGE_LIMIT)
     return text.encode("utf-8", "replace")[:_MESSAGE_LIMIT].decode("utf-8", "ignore")
 
 

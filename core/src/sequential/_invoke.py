@@ -38,6 +38,7 @@ from ._outcomes import (
 )
 from ._player import Obstacle, Player
 from ._protocol import block, give_up, is_due, release
+from ._redaction import redacted_text
 from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World
 from ._runner import Turn, result_place
 from ._storage import Loaded
@@ -103,13 +104,13 @@ def _resume_cold(engine: Engine, world: World, run_id: str) -> Requests[Invoked]
     claim = yield from holding.claim(0)
     if not claim.held:
         return Invoked((yield from outcome_of(engine, holding.run)))
-    return (yield from _take(_cold(holding, claim.reread or loaded), warm=False))
+    return (yield from _take(_cold(holding, claim.reread or loaded), loaded.run))
 
 
 def begin(engine: Engine, world: World, run: Run) -> Requests[Invoked]:
     """Carry on *run*, which was created already claimed by this invocation."""
     holding = Holding(engine, world, run)
-    return (yield from _take(_cold(holding, Loaded(run, (), world.now())), warm=False))
+    return (yield from _take(_cold(holding, Loaded(run, (), world.now())), None))
 
 
 def _resume_warm(engine: Engine, world: World, turn: Turn) -> Requests[Invoked | None]:
@@ -125,16 +126,17 @@ def _resume_warm(engine: Engine, world: World, turn: Turn) -> Requests[Invoked |
             turn.player.discard()
             return None
         holding.run = loaded.run
+    found = holding.run
     claim = yield from holding.claim(newest)
     same = claim.reread is None or _stand(claim.reread) == stood
     if claim.held and same:
-        return (yield from _take(turn, warm=True))
+        return (yield from _take(turn, found, warm=True))
     if not same or holding.run.status in ENDED_STATUSES:
         turn.player.discard()
     if claim.held:
         loaded = yield Load(holding.run.run_id, 0)
         assert loaded is not None
-        return (yield from _take(_cold(holding, loaded), warm=False))
+        return (yield from _take(_cold(holding, loaded), found))
     if not same:
         return None
     outcome = yield from outcome_of(engine, holding.run)
@@ -160,13 +162,13 @@ def _cold(holding: Holding, loaded: Loaded) -> Turn:
     return Turn(holding, Player(holding.engine, flow, loaded.steps))
 
 
-def _take(turn: Turn, *, warm: bool) -> Requests[Invoked]:
-    """Carry a claimed run on, and let go of it whatever happens."""
+def _take(turn: Turn, found: Run | None, *, warm: bool = False) -> Requests[Invoked]:
+    """Carry a claimed run on, and let go of it whatever happens; *found* is what was claimed."""
     holding = turn.holding
     engine, world = holding.engine, holding.world
     turn.gained = 0
     if engine.observed:
-        yield Observe(InvocationStarted(holding.run, world.now(), warm))
+        yield Observe(InvocationStarted(holding.run, world.now(), warm, found))
     kept = False
     try:
         invoked = yield from _carried(turn, warm=warm)
@@ -224,7 +226,8 @@ def _refuse_damage(run: Run, what: str) -> NoReturn:
 
 
 def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:
-    attention = Attention(obstacle.reason, obstacle.message, obstacle.diff, holding.world.now())
+    message, diff = redacted_text(obstacle.message), redacted_text(obstacle.diff)
+    attention = Attention(obstacle.reason, message, diff, holding.world.now())
     terms = holding.engine.terms
     try:
         yield from holding.commit(lambda run: block(run, attention, terms))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, cast, get_args
+from typing import Any, Self, cast, get_args
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
@@ -20,6 +20,7 @@ from ._config import load, shown_url
 from ._drive import Driver, token
 from ._invoke import outcome_of
 from ._model import Run, Status, StepRecord
+from ._observing import Observing, Telling
 from ._outcomes import Outcome
 from ._outside import Outside
 from ._pause import PausePolicy
@@ -31,6 +32,7 @@ from ._registry import REGISTRY, Registry
 from ._replay import Check
 from ._requests import Engine
 from ._run_id import check_run_id
+from ._span_store import SpanStore
 from ._storage import Page, Probe, Query, Storage, ValuePlace
 from ._targets import import_modules
 from ._transport import ResumeTransport
@@ -38,17 +40,6 @@ from .errors import ConfigError, FlowNotFound, RunMissing, ValueCorrupt
 
 _RECORD_ONLY = 1 << 30
 """No generation has as many steps: asked for those after it, a storage reads the record alone."""
-
-
-class _Flushes(Protocol):
-    def flush(self, seconds: float = ...) -> bool: ...
-
-
-def _telemetry() -> _Flushes:
-    # OpenTelemetry is only imported when somebody wants it.
-    from ._telemetry import Telemetry
-
-    return Telemetry.otlp()
 
 
 class Opened:
@@ -67,7 +58,8 @@ class Opened:
         payload: Sequence[str] = (),
         terms: Terms | None = None,
         warm: int = 256,
-        telemetry: Literal["off", "otlp"] = "off",
+        telemetry: Telling = "off",
+        spans: str = "",
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Open the storage and the transport, and register what plugins bring.
@@ -84,8 +76,11 @@ class Opened:
             payload: Payload codecs for what is stored from now on, in order.
             terms: The numbers of the protocol.
             warm: How many paused flows are kept in memory at most.
-            telemetry: ``otlp`` sends spans where the ``OTEL_*`` variables say. For a tracer
-                provider of your own, pass a `sequential.telemetry.Telemetry` as plugin instead.
+            telemetry: ``otlp`` sends spans where the ``OTEL_*`` variables say; ``stored`` keeps
+                what records do not say, and log lines, in a span store; ``otlp+stored`` does both.
+                For a tracer provider of your own, pass a `sequential.telemetry.Telemetry` as
+                plugin instead of ``otlp``.
+            spans: URL of the span store; by default it is with the runs.
             clock: For tests.
 
         Raises:
@@ -95,16 +90,16 @@ class Opened:
         """
         names = None if plugins is None else [name for name in plugins if isinstance(name, str)]
         objects = [plugin for plugin in plugins or () if not isinstance(plugin, str)]
-        self._telemetry = _telemetry() if telemetry == "otlp" else None
-        if self._telemetry is not None:
-            objects.append(self._telemetry)
+        self._observing = Observing(telemetry, objects)
         policy = PausePolicy.parse(pause)
         if check not in get_args(Check):
             raise ConfigError("check", check, f"use one of {', '.join(get_args(Check))}")
         if warm < 0:
             raise ConfigError("warm", warm, "use 0 to keep none")
         self.registry = registry
-        self.plugins = Plugins([_builtin, RegisteredTools(registry), *objects], names)
+        self.plugins = Plugins(
+            [_builtin, RegisteredTools(registry), *self._observing.plugins], names
+        )
         self.plugins.register(registry)
         payloads = Payloads(self.plugins.payload_codecs(), payload)
         self.clock = clock
@@ -114,6 +109,8 @@ class Opened:
             else transport
         )
         self.storage = self._open(storage, values)
+        where = storage if isinstance(storage, str) else ""
+        self._observing.begin(self.plugins, clock, spans, where)
         self.engine = Engine(
             registry,
             payloads,
@@ -184,15 +181,21 @@ class Opened:
         """Discard the flows in memory, and give connections back."""
         self.driver.close()
         self.flush()
+        self._observing.close()
         self.transport.close()
         self.storage.close()
 
     def flush(self, seconds: float = 2.0) -> bool:
-        """Let the telemetry of the settings export what it has, for at most *seconds*.
+        """Let the telemetry of the settings export and store what it has, for at most *seconds*.
 
         Call it before the process is frozen. Returns whether all was handed over; never raises.
         """
-        return self._telemetry is None or self._telemetry.flush(seconds)
+        return self._observing.flush(seconds)
+
+    @property
+    def span_store(self) -> SpanStore | None:
+        """Where spans and log lines of runs are kept, by whichever process; None for nowhere."""
+        return self._observing.store
 
     # -- looking -----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import _codec, _typed
 from ._attempts import compared_input
+from ._events import Spent
 from ._failure import tool_error
 from ._flow import Flow
 from ._frame import Frame
@@ -63,6 +64,7 @@ class Player:
         ready: Records that the flow has not been given yet.
         step: What the flow waits for.
         asked: The same in terms of records.
+        spent: What the records that the flow was given took together; only if that is observed.
     """
 
     def __init__(self, engine: Engine, flow: Flow[..., Any], records: Iterable[StepRecord]) -> None:
@@ -73,6 +75,7 @@ class Player:
         self.step: Step[Any] | None = None
         self.asked = Asked("", StepKind.SAVE)
         self._count = 0
+        self.spent = Spent()
         self._thrown: list[tuple[BaseException, str]] = []
 
     def play(self, run: Run) -> Requests[Over | None]:
@@ -98,7 +101,8 @@ class Player:
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
         begun = run.begun or run.created
-        scope = Scope(seeds, begun, replaying=bool(self.ready) or bool(run.open))
+        replaying = bool(self.ready) or bool(run.open)
+        scope = Scope(seeds, begun, replaying=replaying, run=(run.run_id, run.created))
         try:
             data = yield from self._unwrapped(run.input, input_place(run.run_id))
             self.frame = Frame(self.flow, _codec.decode(data), scope)
@@ -199,6 +203,8 @@ class Player:
         if error is not None:
             self._thrown.append((error, record.position))
         assert self.frame is not None
+        if self.engine.observed:
+            self.spent = self.spent.plus(record)
         scope = self.frame.scope
         scope.records = record.number + 1
         scope.draws = 0

@@ -114,6 +114,10 @@ class Plugins:
         factories = self._merged("sequential_transports")
         return cast("ResumeTransport", self._open("transport", factories, url, clock))
 
+    def opens_spans(self, url: str) -> bool:
+        """Tell whether a plugin opens a span store at *url*."""
+        return url.partition(":")[0] in self._merged("sequential_span_stores")
+
     def open_span_store(self, url: str, clock: Clock) -> SpanStore:
         """Return the span store at *url*; raises like `open_storage`."""
         factories = self._merged("sequential_span_stores")

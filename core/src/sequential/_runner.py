@@ -269,7 +269,7 @@ class Turn:
 
         yield from holding.commit(ended)
         if holding.engine.observed:
-            yield Observe(RunEnded(holding.run, now))
+            yield Observe(RunEnded(holding.run, now, self.player.spent))
 
     def _outcome(self, over: Over) -> Requests[tuple[Status, Payload | None, ErrorValue | None]]:
         error = over.error

@@ -25,13 +25,23 @@ class Scope:
         draws: Deterministic values taken since the last record.
         replaying: Whether records are left that the flow has not been given.
         pausing: Whether the frame is being discarded.
+        run_id: The run.
+        created: When it was created.
     """
 
-    __slots__ = ("draws", "now", "pausing", "records", "replaying", "seeds")
+    __slots__ = (
+        "created", "draws", "now", "pausing", "records", "replaying", "run_id", "seeds",
+    )  # fmt: skip
 
     def __init__(
-        self, seeds: Sequence[tuple[int, str, str]], now: float, *, replaying: bool
+        self,
+        seeds: Sequence[tuple[int, str, str]],
+        now: float,
+        *,
+        replaying: bool,
+        run: tuple[str, float] = ("", 0.0),
     ) -> None:
+        self.run_id, self.created = run
         self.seeds = seeds
         self.records = 0
         self.now = now

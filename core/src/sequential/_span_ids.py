@@ -32,6 +32,16 @@ def attempt_span_id(step: int, attempt: int, fence: int) -> int:
     return hashed_id(str(step), str(attempt), str(fence))
 
 
+def run_span_id(run_id: str) -> int:
+    """Return the id of the run's own span, the root of its trace."""
+    return hashed_id(run_id, "run")
+
+
+def invocation_span_id(run_id: str, fence: int) -> int:
+    """Return the id of the span of the invocation that claimed the run with the number *fence*."""
+    return hashed_id(run_id, "invocation", str(fence))
+
+
 @lru_cache(1024)  # a step asks for its own id three times
 def hashed_id(*parts: str) -> int:
     """Return a span id made of *parts*, never zero."""

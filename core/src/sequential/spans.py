@@ -1,4 +1,4 @@
-"""What keeps or shows spans is written against: a store's contract, rollups, what spans say."""
+"""What keeps or shows spans, or wakes runs, is written against: contracts, rows, ids, rollups."""
 
 from ._rollups import (
     ROLLUPS_KEPT,
@@ -12,7 +12,13 @@ from ._rollups import (
     pause_after,
     unpack_rollup,
 )
-from ._span_ids import attempt_span_id, step_span_id, trace_id_of
+from ._span_ids import (
+    attempt_span_id,
+    invocation_span_id,
+    run_span_id,
+    step_span_id,
+    trace_id_of,
+)
 from ._span_rows import pack_log, pack_span, unpack_logs, unpack_spans
 from ._span_store import (
     BUCKETS,
@@ -27,27 +33,32 @@ from ._span_store import (
     bucket_seconds,
     percentile,
 )
-from ._spans import Told, run_span_id, told_run, told_step
+from ._spans import Told, told_record, told_step
+from ._woken import W3C, Woken, on_lambda, woken_by
 
 __all__ = [
     "BUCKETS",
     "HOUR",
-    "ROLLUPS_KEPT",
     "LogRow",
     "Part",
-    "RollsUp",
+    "ROLLUPS_KEPT",
     "Rolled",
+    "RollsUp",
     "Rollup",
     "SpanRow",
     "SpanStore",
     "Told",
+    "W3C",
+    "Woken",
     "attempt_span_id",
     "bucket_edges",
     "bucket_of",
     "bucket_seconds",
     "first_hour",
     "fold",
+    "invocation_span_id",
     "looked_until",
+    "on_lambda",
     "pack_log",
     "pack_rollup",
     "pack_span",
@@ -56,10 +67,11 @@ __all__ = [
     "percentile",
     "run_span_id",
     "step_span_id",
-    "told_run",
+    "told_record",
     "told_step",
     "trace_id_of",
     "unpack_logs",
     "unpack_rollup",
     "unpack_spans",
+    "woken_by",
 ]

@@ -135,4 +135,4 @@ def opened(
     if settings.actions:
         other = actions_storage
         acting = full if other is None else stack.enter_context(session.app(storage=other))
-    return Board(settings, looking, acting, getattr(full, "span_store", None))
+    return Board(settings, looking, acting, full.span_store)

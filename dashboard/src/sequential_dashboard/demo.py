@@ -45,9 +45,7 @@ def make(path: Path, runs: int = RUNS, seed: int = 7, now: float | None = None) 
     url = f"sqlite:///{path}?synchronous=normal"
     with Sequential(url, plugins=[], registry=registry, clock=clock) as app:
         _Days(app, clock, chance, end).live(runs)
-        roll_up: Callable[[], float] | None = getattr(app.storage, "roll_up", None)
-        if roll_up is not None:
-            roll_up()
+        app.roll_up()
         _deploy(
             Sequential(
                 app.storage, plugins=[], registry=changed_registry(clock, chance), clock=clock

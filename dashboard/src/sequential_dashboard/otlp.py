@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sequential.spans import SpanRow, Told, run_span_id, step_span_id, told_run, told_step
+from sequential.spans import SpanRow, Told, run_span_id, step_span_id, told_record, told_step
 from sequential.storage import Loaded, Run
 
 from .timeline.enriching import only_attempts
@@ -66,7 +66,7 @@ def otlp_json(
 def told_of(loaded: Loaded) -> Iterator[Told]:
     """Yield the spans that the records of a run tell: its own first."""
     run, now = loaded.run, loaded.now
-    whole = told_run(run, now if run.ended is None else run.ended)
+    whole = told_record(run, loaded.steps, now if run.ended is None else run.ended)
     yield whole if run.ended is not None else _still(whole)
     recorded = set()
     for step in loaded.steps:
@@ -79,7 +79,7 @@ def told_of(loaded: Loaded) -> Iterator[Told]:
                 name = f"{found.kind} {found.name or found.tool}".strip()
                 if found.kind == "tool":
                     name = f"execute_tool {found.tool}"
-                attributes: dict[str, str | int | bool] = {
+                attributes: dict[str, str | int | float | bool] = {
                     "sequential.run.id": run.run_id,
                     "sequential.step.position": position,
                     "sequential.step.kind": str(found.kind),

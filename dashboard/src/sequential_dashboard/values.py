@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from sequential import Sequential
 from sequential.codecs import Place
 from sequential.errors import SequentialError
 from sequential.outcomes import Completed
+from sequential.redaction import redacted, redacted_text
 from sequential.storage import Payload, Run, Status, StepRecord, decode_value
 
 PREVIEW = 2_000
@@ -24,22 +24,6 @@ PREVIEW = 2_000
 
 LOADED_AT_ONCE = 256 * 1024
 """Bytes up to which a value is read without being asked for."""
-
-MASK = "•••"
-
-_SECRET_KEYS = re.compile(
-    r"(?i)passw|secret|token|api[-_]?key|authori[sz]ation|cookie|credential|private[-_]?key"
-    r"|session[-_]?id|signature|\bpin\b|\bcvv\b"
-)
-_SECRET_TEXTS = re.compile(
-    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # a JSON web token
-    r"|(?:AKIA|ASIA)[A-Z0-9]{16}"
-    r"|(?i:bearer|basic)\s+[\w.+/=~-]{8,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
-    r"|\b(?:sk|pk|rk|ghp|gho|ghs|xox[abp])[-_][\w-]{16,}"
-    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
-)
-_CARDS = re.compile(r"\b(?:\d[ -]?){13,19}\b")
 
 
 class Value(NamedTuple):
@@ -101,7 +85,7 @@ class Values:
 
     def text(self, text: str) -> str:
         """Return a message, such as that of an error, as this viewer may see it."""
-        return text if self._whole else masked_text(text)
+        return text if self._whole else redacted_text(text, 2 * PREVIEW)
 
     def _opened(self, run_id: str, payload: Payload, place: Place) -> Value:
         try:
@@ -117,7 +101,7 @@ class Values:
         data = plain(value)
         if self._whole:
             return Value(data, size)
-        hidden = masked(data)
+        hidden = redacted(data)
         text = json.dumps(hidden, ensure_ascii=False)
         if len(text) > PREVIEW:
             note = f"the first {PREVIEW:,} characters; the whole needs the right to see payloads"
@@ -143,29 +127,3 @@ def plain(value: object) -> Any:
     if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
     return str(value)
-
-
-def masked(data: Any, key: str = "") -> Any:
-    """Return plain *data* with what looks secret masked: by the names of keys and by shape."""
-    if key and _SECRET_KEYS.search(key) and data not in (None, "", False, True):
-        return MASK
-    if isinstance(data, dict):
-        return {masked_text(name): masked(item, name) for name, item in data.items()}
-    if isinstance(data, list):
-        return [masked(item) for item in data]
-    return masked_text(data) if isinstance(data, str) else data
-
-
-def masked_text(text: str) -> str:
-    """Return *text* with what looks like a key, a token or a card number masked.
-
-    Cut first: no more is shown, and looking through a megabyte would take minutes.
-    """
-    text = text if len(text) <= 2 * PREVIEW else f"{text[: 2 * PREVIEW]}…"
-    return _CARDS.sub(_without_card, _SECRET_TEXTS.sub(MASK, text))
-
-
-def _without_card(found: re.Match[str]) -> str:
-    digits = [int(each) for each in found[0] if each.isdigit()]
-    doubled = [sum(divmod(2 * each, 10)) for each in digits[-2::-2]]
-    return MASK if (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else found[0]

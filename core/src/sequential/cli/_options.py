@@ -19,14 +19,16 @@ from ._session import Session
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_COMMON = ("storage", "values", "transport", "as_json", "debug")
+_COMMON = ("storage", "values", "transport", "telemetry", "spans", "as_json", "debug")
 
 
 def common_options(command: F) -> F:
-    """Add ``--storage``, ``--values``, ``--transport``, ``--json`` and ``--debug``."""
+    """Add the options for places and telemetry, ``--json`` and ``--debug``."""
     for option in (
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else."),
+        click.option("--spans", metavar="URL", help="Where spans are kept; with the runs if not."),
+        click.option("--telemetry", metavar="WORD", help="off, otlp, stored or otlp+stored."),
         click.option("--transport", metavar="URL", help="Resume transport, such as poll:."),
         click.option("--values", metavar="URL", help="Another storage for large values."),
         click.option("--storage", metavar="URL", help="Storage, such as sqlite:///flows.db."),
@@ -43,6 +45,8 @@ def remember(ctx: click.Context, common: dict[str, Any]) -> Session:
     session.set("storage", common["storage"])
     session.set("values", common["values"])
     session.set("transport", common["transport"])
+    session.set("telemetry", common["telemetry"])
+    session.set("spans", common["spans"])
     session.json = session.json or common["as_json"]
     session.debug = session.debug or common["debug"]
     return session

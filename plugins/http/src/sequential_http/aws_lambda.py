@@ -17,11 +17,15 @@ from mangum import Mangum
 
 from sequential import Sequential
 from sequential.errors import ConfigError
+from sequential.spans import on_lambda, woken_by
 
 from .server import Options, asgi
 
 MARGIN = 5.0
 """Seconds before the deadline at which a run must have been let go."""
+
+_FLUSH, _ANSWER = 2.0, 0.2
+"""Seconds that telemetry may take at most, and that must be left after it."""
 
 _SCHEDULES = ("aws.events", "aws.scheduler")
 _SWEPT_AT_ONCE = 100
@@ -63,16 +67,21 @@ def lambda_handler(app: Sequential, options: Options, margin: float = MARGIN) ->
         # No lifespan: there is no worker to start, and no end that Lambda would announce.
         answer: Handler = Mangum(served, lifespan="off")  # type: ignore[assignment]
 
+    cold = [True]
+
     def handle(event: Any, context: LambdaContext) -> dict[str, Any]:
         left = context.get_remaining_time_in_millis() / 1000 - margin
         token = _deadline.set(time.monotonic() + left)
         try:
             if _is_schedule(event):
                 return {"sent": _sweep(app)}
-            return answer(event, context)
+            with woken_by(on_lambda(context, "http", cold=cold.pop() if cold else False)):
+                return answer(event, context)
         finally:
-            # Once the handler has returned, the process may be frozen.
-            app.flush(max(0.1, min(2.0, _left() + margin / 2)))
+            # Once the handler has returned, the process may be frozen; an answer must get out too.
+            app.flush(
+                max(0.0, min(_FLUSH, context.get_remaining_time_in_millis() / 1000 - _ANSWER))
+            )
             _deadline.reset(token)
 
     return handle

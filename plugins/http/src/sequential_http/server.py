@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from sequential import Sequential
 from sequential.errors import StorageError
+from sequential.spans import W3C, Woken, woken_by
 from sequential.worker import Worker
 
 from .access import anybody, nobody
@@ -188,10 +189,11 @@ class Server:
         run_id = self._door.admitted(call)
         if self.draining.is_set():
             raise unavailable()
-        if self._takes_long:
-            # Threads of their own: long invocations must not keep clients from looking.
-            return await to_thread.run_sync(self._resume, run_id, limiter=self._threads)
-        return self._resume(run_id)
+        with woken_by(_woken(call)):
+            if self._takes_long:
+                # Threads of their own: long invocations must not keep clients from looking.
+                return await to_thread.run_sync(self._resume, run_id, limiter=self._threads)
+            return self._resume(run_id)
 
     async def _wait(self, request: Request) -> Answer:
         call = call_of(request)
@@ -240,6 +242,12 @@ class Server:
         places = [place[0] if place else "" for place in (server, client)]
         if not all(is_loopback(each) for each in (*places, host)):
             raise Refusal(401, "unauthorised")
+
+
+def _woken(call: Call) -> Woken:
+    attributes = {"http.request.method": "POST", "http.route": "/resume/{run_id}"}
+    trace = {name: text[:512] for name in W3C if (text := call.header(name))}
+    return Woken("server", attributes, trace)
 
 
 _LIMITS = {operation.name: operation.limit for operation in OPERATIONS}

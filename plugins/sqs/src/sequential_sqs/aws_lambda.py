@@ -13,14 +13,18 @@ from typing import Any, Protocol
 from sequential import Outcome, Sequential
 from sequential.errors import ConfigError
 from sequential.outcomes import Cancelled, Completed, Failed, Purged
+from sequential.spans import on_lambda, woken_by
 
 from .answers import Delete
-from .queue import QueueFailed, Received
+from .queue import QueueFailed, Received, trace_in
 from .settling import Settling
 from .transport import SqsTransport
 
 MARGIN = 5.0
 """Seconds before the deadline at which the last run must have been let go."""
+
+_FLUSH, _ANSWER = 2.0, 0.2
+"""Seconds that telemetry may take at most, and that must be left after it."""
 
 _SWEPT_AT_ONCE = 100
 _SCHEDULES = ("aws.events", "aws.scheduler")
@@ -87,18 +91,22 @@ class _Entrance:
         self._make = app if callable(app) else None
         self._margin = margin
         self._lock = threading.Lock()
+        self._cold = True
 
     def handle(self, event: Any, context: LambdaContext) -> dict[str, Any]:
         budget = _Budget(context, self._margin)
         records = _records(event)
         app, transport = self._opened()
+        cold, self._cold = self._cold, False
         try:
             if records is None:
                 return {"sent": _sweep(app, budget)}
-            return _Batch(app, transport, budget).carry_on(records)
+            with woken_by(on_lambda(context, "pubsub", cold=cold)):
+                return _Batch(app, transport, budget).carry_on(records)
         finally:
-            # Once the handler has returned, the process may be frozen.
-            app.flush(max(0.1, min(2.0, budget.left() + self._margin / 2)))
+            # Once the handler has returned, the process may be frozen; an answer must get out too.
+            left = context.get_remaining_time_in_millis() / 1000
+            app.flush(max(0.0, min(_FLUSH, left - _ANSWER)))
 
     def _opened(self) -> tuple[Sequential, SqsTransport]:
         with self._lock:
@@ -216,4 +224,5 @@ def _received(record: Mapping[str, Any]) -> Received:
         record["receiptHandle"],
         body if isinstance(body, str) else "",
         receives,
+        trace_in(record.get("messageAttributes"), "stringValue"),
     )

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sequential.spans import W3C
+
 from .url import SqsSettings
 
 _log = logging.getLogger("sequential")
@@ -55,12 +57,14 @@ class Received:
         receipt: What this delivery of it is called.
         body: Its text, which anybody may have written.
         receives: How often it was delivered, this time included.
+        trace: W3C context of the sender, if it came along.
     """
 
     message_id: str
     receipt: str
     body: str
     receives: int
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 class Queue(Protocol):
@@ -117,6 +121,7 @@ class SqsQueue:
             WaitTimeSeconds=settings.wait,
             VisibilityTimeout=settings.visibility,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            MessageAttributeNames=list(W3C),
         )
         return [
             Received(
@@ -124,6 +129,7 @@ class SqsQueue:
                 found["ReceiptHandle"],
                 found["Body"],
                 int(found.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+                trace_in(found.get("MessageAttributes"), "StringValue"),
             )
             for found in answer.get("Messages", ())
         ]
@@ -231,6 +237,18 @@ class SqsQueue:
             endpoint_url=settings.endpoint or None,
             config=config,
         )
+
+
+def trace_in(attributes: object, key: str) -> dict[str, str]:
+    """Return the W3C context among the attributes of a message, whose texts stand under *key*."""
+    found: dict[str, str] = {}
+    given: Mapping[str, object] = attributes if isinstance(attributes, Mapping) else {}
+    for name in W3C:
+        attribute = given.get(name)
+        text = attribute.get(key) if isinstance(attribute, Mapping) else None
+        if isinstance(text, str) and len(text) <= 512:
+            found[name] = text
+    return found
 
 
 def _entry(name: str, message: Outgoing) -> dict[str, Any]:

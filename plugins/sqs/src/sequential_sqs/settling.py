@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from sequential import Outcome
 from sequential.outcomes import Missing
+from sequential.spans import Woken, woken_by
 from sequential.storage import Clock
 
 from .answers import DELETE, LEAVE, Answer, Later, answer_to, answer_to_error
@@ -45,6 +46,7 @@ class Settling:
     ) -> None:
         self._queue = queue
         self._name = settings.name
+        self._queue_name = settings.queue
         self._longest = _LONGEST_IN_ORDER if settings.fifo else _LONGEST
         self._clock = clock
         self._chance = chance
@@ -59,7 +61,8 @@ class Settling:
             run_id = read_body(received.body)
         except Malformed as error:
             return self._set_aside(received, str(error))
-        answer = self._answer(run_id, received.receives, handle)
+        with woken_by(self._woken(received)):
+            answer = self._answer(run_id, received.receives, handle)
         if isinstance(answer, Later):
             try:
                 self._queue.put_off([received.receipt], answer.seconds)
@@ -67,6 +70,15 @@ class Settling:
                 _log.warning("run %s: its message was not put off: %s", run_id, error)
                 return LEAVE
         return answer
+
+    def _woken(self, received: Received) -> Woken:
+        attributes = {
+            "messaging.system": "aws_sqs",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": self._queue_name,
+            "messaging.message.id": received.message_id,
+        }
+        return Woken("consumer", attributes, received.trace)
 
     def _answer(self, run_id: str, receives: int, handle: Callable[[str], Outcome]) -> Answer:
         try:
