@@ -1,7 +1,7 @@
 """Every check of the project, each in an environment of its own.
 
 `nox` runs what a change must pass; `browser` where there is one. By name: `coverage`, `bench`,
-`simulate`, `chaos`.
+`simulate`, `chaos`, `phoenix`.
 Pythons are the ones the core's classifiers name, as far as this machine has them;
 none is ever downloaded.
 """
@@ -318,6 +318,18 @@ def simulate(session: nox.Session) -> None:
         env={"HYPOTHESIS_PROFILE": "simulate"},
     )
     session.run("python", "-m", "tests.hostile.fuzz", "60")
+
+
+@nox.session(python=LOWEST)
+def phoenix(session: nox.Session) -> None:
+    """Export runs to Phoenix, a reader of OpenTelemetry that is not ours, and ask what it saw."""
+    sync(session, "test")
+    # In an environment of its own: it pins much of what we use.
+    server = Path(session.create_tmp()).resolve() / "phoenix"
+    python = f"--python={PYTHONS[str(session.python)]}"
+    session.run("uv", "venv", "--quiet", "--clear", python, str(server))
+    session.run("uv", "pip", "install", "--quiet", f"--python={server}", "arize-phoenix>=20,<21")
+    session.run("python", "-m", "tests.consumers.phoenix", str(server / "bin/python"))
 
 
 @nox.session(python=LOWEST)

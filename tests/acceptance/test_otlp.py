@@ -95,7 +95,7 @@ def test_what_is_told_again_replaces_what_was_told(captured: Capture) -> None:
         again.sequential_observe(StepRecorded(run, step))
     again.sequential_observe(RunEnded(run, run.ended or 0.0))
     assert again.flush(30.0)
-    again.provider.shutdown()
+    again.close()
     assert len(captured.told) == count + len(steps) + 1
     assert captured.spans.keys() == before.keys()
     for span_id, span in captured.spans.items():

@@ -3,9 +3,8 @@
     python -m tests.benchmarks.dashboard_scale sqlite|postgres [--runs N] [--steps N] [--folder DIR]
 
 Makes the database in a folder of its own, which it removes, opens each page as a browser does, and
-prints what the page asked of the storage, in the best and the median of some visits after one that
-warms up, and the rows of the largest table that it held. Times are of this machine, whatever else
-it does.
+prints what the page asked of the storage, in the median of some visits after one that warms up, and
+the rows of the largest table that it held. Times are of this machine, whatever else it does.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,16 +33,21 @@ from tests.fix_postgres import own_server
 
 from .many_runs import fill_postgres, fill_sqlite, id_of, kind_of
 
-VISITS = 5
+VISITS = 3
 GOAL = 300.0
 """Milliseconds that what a page asks for may take, all together."""
 
 
 class Asked(NamedTuple):
-    """One question to the storage, how long it took in milliseconds, and how many came back."""
+    """One question to the storage, and how many runs or steps came back.
+
+    *took* is in milliseconds by the clock, *cpu* in those of this thread's CPU: with SQLite, which
+    works in it, that is what it takes on a machine that has nothing else to do.
+    """
 
     what: str
     took: float
+    cpu: float
     rows: int
 
 
@@ -60,10 +64,11 @@ class Watched:
             return found
 
         def asked(*given: Any, **named: Any) -> Any:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.thread_time()
             answer = found(*given, **named)
+            cpu = (time.thread_time() - cpu) * 1000
             took = (time.perf_counter() - began) * 1000
-            self.asked.append(Asked(_shown(name, given), took, _rows(answer)))
+            self.asked.append(Asked(_shown(name, given), took, cpu, _rows(answer)))
             return answer
 
         return asked
@@ -145,7 +150,7 @@ def measure(app: Sequential, runs: int) -> int:
     watched = Watched(app.storage)
     looking = Sequential(ReadOnlyStorage(watched), plugins=[])
     hold(Board(Settings(storage="a benchmark", actions=True, payloads=True), looking, app))
-    print(f"{'page':28} {'asks for':58} {'best':>8} {'ms':>8} {'rows':>6}  ≤ {GOAL:.0f} ms")
+    print(f"{'page':28} {'asks for':64} {'ms':>8} {'cpu':>8} {'rows':>7}, goal {GOAL:.0f} ms")
     missed = 0
     for name, page, query in visits(runs):
         asked: list[list[Asked]] = []
@@ -165,15 +170,26 @@ def measure(app: Sequential, runs: int) -> int:
 
 def _told(name: str, asked: list[list[Asked]], whole: float, most: int) -> int:
     for alike in zip(*asked, strict=True):
-        took = [each.took for each in alike]
-        figures = f"{min(took):8.1f} {statistics.median(took):8.1f} {alike[0].rows:6}"
-        print(f"{name:28} {alike[0].what:58} {figures}")
-    sums = [sum(each.took for each in visit) for visit in asked]
-    together = statistics.median(sums)
+        _line(name, alike[0].what, _medians(alike), str(alike[0].rows))
+    sums = [
+        Asked("", sum(each.took for each in visit), sum(each.cpu for each in visit), 0)
+        for visit in asked
+    ]
+    together = _medians(sums)
     said = f"all of it; the page takes {whole:.0f} ms, its largest table has {most} rows"
-    holds = "holds" if together <= GOAL else "MISSED"
-    print(f"{name:28} {said:58} {min(sums):8.1f} {together:8.1f} {'':6}  {holds}", flush=True)
-    return together > GOAL
+    _line(name, said, together, "holds" if together[0] <= GOAL else "MISSED")
+    return together[0] > GOAL
+
+
+def _medians(asked: Sequence[Asked]) -> tuple[float, float]:
+    return (
+        statistics.median(each.took for each in asked),
+        statistics.median(each.cpu for each in asked),
+    )
+
+
+def _line(name: str, what: str, figures: tuple[float, float], end: str) -> None:
+    print(f"{name:28} {what:64} {figures[0]:8.1f} {figures[1]:8.1f} {end:>7}", flush=True)
 
 
 def main() -> None:

@@ -793,6 +793,19 @@ def test_on_lambda_metrics_are_deltas_and_the_resource_says_where(
     shut(plugin)
 
 
+def test_a_closed_application_leaves_no_thread_of_its_telemetry(
+    exporters: Found, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(threading.enumerate())
+    with Sequential("memory:", telemetry="otlp", plugins=[], registry=registry) as app:
+        app.run(two_steps(registry), {"n": 1})
+    left = {each.name for each in set(threading.enumerate()) - before}
+    assert left <= {"sequential-aside"}
+    assert len(exporters.spans.get_finished_spans()) == 8
+    assert len(exporters.metrics) >= 1
+    assert caplog.records == []
+
+
 def points(exporters: Found) -> dict[str, list[dict[str, Any]]]:
     return {
         metric["name"]: metric["data"]["data_points"]

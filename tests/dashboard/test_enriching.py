@@ -76,6 +76,13 @@ def test_attempts_and_the_waits_between_them_stand_inside_their_step() -> None:
     assert {each.step for each in spans[2:7]} == {"0"}
 
 
+def test_rows_of_the_waits_themselves_are_not_taken_for_attempts() -> None:
+    found = loaded(TRIED)
+    told: dict[str, str | int] = {"sequential.attempt": 2, "sequential.wait.kind": "backoff"}
+    wait = row("f" * 16, own("0"), 3, 13, name="backoff a.b", attributes=told)
+    assert tree(found, [ATTEMPTS[0], wait, *ATTEMPTS[1:]]) == tree(found, ATTEMPTS)
+
+
 def test_only_attempts_count_as_work_where_they_are_known() -> None:
     found = loaded(TRIED)
     without = ledger_of(pieces_of(found, spans_of(found)))

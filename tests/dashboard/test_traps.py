@@ -29,6 +29,23 @@ def test_a_tick_becomes_the_id_of_the_row_that_stood_there(
     assert state["runs_ticked"] == ["c", "a"]
 
 
+def test_a_tick_is_turned_into_an_id_at_once(demo: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: list[dict[str, Any]] = []
+    drawn = st.dataframe
+
+    def noted(*given: Any, **named: Any) -> Any:
+        tables.append(named)
+        return drawn(*given, **named)
+
+    monkeypatch.setattr(st, "dataframe", noted)
+    test = visit("runs")
+    (table,) = tables
+    # In the callback: it runs before anything is asked for anew.
+    assert table["on_select"] is runs.ticked
+    assert list(test.session_state["runs_shown"]) == list(test.dataframe[0].value["Run"])
+    assert demo.runs("failed")
+
+
 def test_runs_that_arrive_while_one_is_ticked_do_not_change_what_is_acted_on(
     demo: Opened,
 ) -> None:

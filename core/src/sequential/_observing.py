@@ -31,6 +31,8 @@ class _Tells(Protocol):
 
     def keep(self, keeper: Keeper) -> None: ...
 
+    def close(self, seconds: float = ...) -> None: ...
+
 
 class Observing:
     """The telemetry of one application.
@@ -49,6 +51,8 @@ class Observing:
             raise ConfigError("telemetry", setting, f"use {', '.join(get_args(Telling))}")
         self._keeps = setting.endswith("stored")
         self._tells = _telemetry(setting, plugins)
+        # Of the user's own nothing is closed; providers made for a setting end with it.
+        self._exports = "otlp" in setting
         added = () if self._tells is None or self._tells in plugins else (self._tells,)
         self.plugins = (*plugins, *added)
         self._open: Callable[[], SpanStore | None] = lambda: None
@@ -89,6 +93,8 @@ class Observing:
     def close(self) -> None:
         """Write what is left, and give connections back."""
         self.flush(2.0)
+        if self._exports and self._tells is not None:
+            self._tells.close()
         if self._lines is not None:
             logging.getLogger().removeHandler(self._lines)
         if self._keeper is not None:

@@ -6,9 +6,11 @@ who keeps or exports them is not known here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import NamedTuple
 
-from ._events import AttemptFinished, InvocationFinished, InvocationStarted, RunEnded
+from ._events import AttemptFinished, InvocationFinished, InvocationStarted, RunEnded, Spent
 from ._model import At, Open, Run, Status, StepKind, StepOutcome, StepRecord
 from ._outcomes import Blocked, Paused
 from ._span_ids import (
@@ -146,6 +148,12 @@ def told_run(event: RunEnded) -> Told:
     error = None if run.error is None else run.error.type
     own, times = run_span_id(run.run_id), (run.created, event.at)
     return Told(f"run {run.flow}", own, None, times, attributes, error, recorded=True)
+
+
+def told_record(run: Run, steps: Iterable[StepRecord], ended: float) -> Told:
+    """Return the same, of the record of a run and all its steps."""
+    spent = reduce(Spent.plus, steps, Spent())
+    return told_run(RunEnded(run, ended, spent))
 
 
 def run_outcome(run: Run) -> str:

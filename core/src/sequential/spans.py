@@ -1,6 +1,5 @@
 """What keeps, shows or starts spans is written against: stores, rollups, ids, who woke a run."""
 
-from ._events import RunEnded, Spent
 from ._rollups import (
     ROLLUPS_KEPT,
     Part,
@@ -33,7 +32,7 @@ from ._span_store import (
     bucket_seconds,
     percentile,
 )
-from ._spans import Told, told_run, told_step
+from ._spans import Told, told_record, told_step
 from ._woken import W3C, Woken, on_lambda, woken_by
 
 __all__ = [
@@ -46,10 +45,8 @@ __all__ = [
     "Rolled",
     "RollsUp",
     "Rollup",
-    "RunEnded",
     "SpanRow",
     "SpanStore",
-    "Spent",
     "Told",
     "Woken",
     "attempt_span_id",
@@ -68,7 +65,7 @@ __all__ = [
     "percentile",
     "run_span_id",
     "step_span_id",
-    "told_run",
+    "told_record",
     "told_step",
     "trace_id_of",
     "unpack_logs",

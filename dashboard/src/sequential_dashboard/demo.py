@@ -60,9 +60,7 @@ def _make(path: Path, runs: int, seed: int, end: float) -> None:
         days = _Days(app, clock, chance, end)
         days.at(end - TOOK, lambda: make_broken(app.storage, path, clock))
         days.live(runs)
-        roll_up: Callable[[], float] | None = getattr(app.storage, "roll_up", None)
-        if roll_up is not None:
-            roll_up()
+        app.roll_up()
         _deploy(
             Sequential(
                 app.storage, plugins=[], registry=changed_registry(clock, chance), clock=clock

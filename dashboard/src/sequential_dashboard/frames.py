@@ -48,11 +48,14 @@ def run_frame(runs: Sequence[Run], now: float, values: Values) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=["Open", *RUN_COLUMNS])
 
 
+STEPS = 100
+"""Rows of one page of a table of steps."""
+
 STEP_COLUMNS = ("Step", "What", "State", "Begins", "Took", "Attempts", "Note")
 
 
-def step_frame(spans: Sequence[Span], now: float, values: Values) -> pd.DataFrame:
-    """Return the rows of a timeline as a table: for reading aloud, and for copying."""
+def step_cells(spans: Sequence[Span], now: float, values: Values) -> list[list[Any]]:
+    """Return the rows of a timeline as cells under `STEP_COLUMNS`."""
     depth: list[int] = []
     cells: list[list[Any]] = []
     begin = spans[0].start
@@ -63,7 +66,13 @@ def step_frame(spans: Sequence[Span], now: float, values: Values) -> pd.DataFram
             span.key, "\u2003" * depth[-1] + span.name, span.status,
             f"+{lasting(span.start - begin)}", took, span.tries, values.text(span.note),
         ])  # fmt: skip
-    return pd.DataFrame(cells, columns=list(STEP_COLUMNS))
+    return cells
+
+
+def step_frame(spans: Sequence[Span], now: float, values: Values, begin: int = 0) -> pd.DataFrame:
+    """Return a page of the rows of a timeline as a table: for reading aloud, and for copying."""
+    shown = step_cells(spans, now, values)[begin : begin + STEPS]
+    return pd.DataFrame(shown, columns=list(STEP_COLUMNS))
 
 
 def attempt_frame(parts: Sequence[Span], now: float) -> pd.DataFrame:

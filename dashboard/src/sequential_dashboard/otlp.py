@@ -11,19 +11,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
-from sequential.spans import (
-    RunEnded,
-    SpanRow,
-    Spent,
-    Told,
-    run_span_id,
-    step_span_id,
-    told_run,
-    told_step,
-)
+from sequential.spans import SpanRow, Told, run_span_id, step_span_id, told_record, told_step
 from sequential.storage import Loaded, Run
 
 from .timeline.enriching import only_attempts
@@ -76,8 +66,7 @@ def otlp_json(
 def told_of(loaded: Loaded) -> Iterator[Told]:
     """Yield the spans that the records of a run tell: its own first."""
     run, now = loaded.run, loaded.now
-    spent = reduce(Spent.plus, loaded.steps, Spent())
-    whole = told_run(RunEnded(run, now if run.ended is None else run.ended, spent))
+    whole = told_record(run, loaded.steps, now if run.ended is None else run.ended)
     yield whole if run.ended is not None else _still(whole)
     recorded = set()
     for step in loaded.steps:

@@ -171,6 +171,24 @@ class Telemetry:
         thread.join(seconds)
         return answers == [True]
 
+    def close(self, seconds: float = 2.0) -> None:
+        """Flush, and end the threads of the providers, for at most *seconds* each; never raise.
+
+        Only who made the providers, as `otlp` does, closes them.
+        """
+        self.flush(seconds)
+
+        def work() -> None:
+            try:
+                for each in (self.provider, self._meters):
+                    getattr(each, "shutdown", lambda: None)()
+            except Exception as error:  # noqa: BLE001  (an exporter may fail in any way)
+                self._failed(error)
+
+        thread = threading.Thread(target=work, daemon=True, name="sequential-telemetry")
+        thread.start()
+        thread.join(seconds)
+
     def finish(self, seconds: float) -> bool:
         """Let what was heard become spans and rows, for at most *seconds* each; say whether."""
         told = self._aside.wait(seconds)

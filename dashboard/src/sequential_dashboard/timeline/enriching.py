@@ -20,6 +20,7 @@ INVOCATIONS = "invocations"
 
 _INVOCATION = "invocation"
 _ATTEMPT, _RUN = "sequential.attempt", "sequential.run.id"
+_WAIT = "sequential.wait.kind"
 
 MOST = 5_000
 """Rows of others that are shown."""
@@ -113,7 +114,9 @@ class _Tree:
 
     def _step(self, parent: int, span: Span, rows: Sequence[SpanRow]) -> None:
         """Add the attempts of a step, unless one row says it all, and what hangs below them."""
-        attempts = [row for row in rows if _ATTEMPT in row.attributes]
+        tried = [row for row in rows if _ATTEMPT in row.attributes]
+        # The waits between attempts are told by these; a store may have rows of them as well.
+        attempts = sorted((row for row in tried if _WAIT not in row.attributes), key=_order)
         self._foreign(parent, [row for row in rows if _ATTEMPT not in row.attributes], span.key)
         if len(attempts) == 1 and span.tries == 1 and span.end is not None:
             return self._foreign(parent, self._below.get(attempts[0].span, ()), span.key)
@@ -164,6 +167,11 @@ class _Tree:
     def _add(self, span: Span) -> int:
         self._made.append(span)
         return len(self._made) - 1
+
+
+def _order(row: SpanRow) -> tuple[float, float]:
+    number = row.attributes[_ATTEMPT]
+    return row.started, number if isinstance(number, int | float) else 0
 
 
 def _attempt(parent: int, span: Span, row: SpanRow, number: int) -> Span:

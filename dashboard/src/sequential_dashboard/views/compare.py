@@ -15,9 +15,9 @@ from ..comparing import Row, difference, first_difference, rows
 from ..frames import compare_frame
 from ..gate import enter
 from .address import remember
-from .parts import escaped, table, title, values_for
+from .parts import ROWS, escaped, table, title, values_for
 
-BARS = 200
+BARS = 50
 """Steps whose times are drawn, at most."""
 
 
@@ -37,9 +37,14 @@ def show() -> None:
         st.success("Every step is the same, but for the time that it took.")
     else:
         st.warning(escaped(f"They part at step {first.position}: {first.differs}."))
-    table(compare_frame(found), key="compare_table")
-    _bars(found)
-    _values(board, viewer, left, right, found)
+    # From a little before they part: what is the same in both needs no look.
+    begin = 0 if first is None else max(0, found.index(first) - ROWS // 2)
+    shown = found[begin : begin + ROWS]
+    table(compare_frame(shown), key="compare_table")
+    if len(shown) < len(found):
+        st.caption(f"Rows {begin + 1:,} to {begin + len(shown):,} of {len(found):,}.")
+    _bars(shown)
+    _values(board, viewer, left, right, shown)
 
 
 def _pair(board: Board) -> tuple[Loaded, Loaded] | None:

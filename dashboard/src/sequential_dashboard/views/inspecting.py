@@ -15,7 +15,7 @@ from sequential.storage import Loaded, StepRecord
 from ..access import Right, Viewer
 from ..board import Board
 from ..exports import csv_text, replay_test, run_json
-from ..frames import STEP_COLUMNS, attempt_frame, run_address, step_frame
+from ..frames import STEP_COLUMNS, attempt_frame, run_address, step_cells
 from ..otlp import otlp_json
 from ..settings import log_address
 from ..timeline.spans import Span
@@ -239,8 +239,7 @@ def _exports(
 
 
 def _steps_csv(loaded: Loaded, spans: Sequence[Span], values: Values) -> str:
-    frame = step_frame(spans, loaded.now, values)
-    return csv_text(STEP_COLUMNS, frame.values.tolist())
+    return csv_text(STEP_COLUMNS, step_cells(spans, loaded.now, values))
 
 
 def _otlp(board: Board, loaded: Loaded, values: Values) -> str:

@@ -32,8 +32,8 @@ _WIDE = {"Why": 360, "Do": 330}
 ROWS = 100
 """Rows of a table of findings or waits, at most: the first of them."""
 
-LATE = 30 * 86_400.0
-"""Seconds within which a flow must have begun a run to be offered in a list."""
+LATE = 7 * 86_400.0
+"""Seconds within which a flow must have begun a run to be offered in a list: they are counted."""
 
 ASKED_AGAIN = 60.0
 """Seconds after which a session asks again which flows there are: counting is not free."""

@@ -16,7 +16,7 @@ from ..access import Viewer
 from ..attention import findings
 from ..board import Board
 from ..failures import help_for
-from ..frames import ledger_frame, run_address, step_frame
+from ..frames import STEPS, ledger_frame, run_address, step_frame
 from ..gate import enter
 from ..timeline.canvas import draw
 from ..timeline.enriching import enriched
@@ -101,9 +101,20 @@ def _details(run_id: str, first: str) -> None:
     if selected:
         remember(id=run_id, step=selected)
     if st.toggle("The same as a table", key="run_table"):
-        table(step_frame(spans, loaded.now, values_for(board, viewer)), key="run_steps")
+        begin = _turned(len(spans))
+        frame = step_frame(spans, loaded.now, values_for(board, viewer), begin)
+        table(frame, key="run_steps")
     inspecting.inspect(board, viewer, loaded, spans, selected)
     repairing.repair(board, viewer, loaded, selected)
+
+
+def _turned(rows: int) -> int:
+    """Draw what turns the pages of the table, if there are several; return where one begins."""
+    if rows <= STEPS:
+        return 0
+    pages = -(-rows // STEPS)
+    page = st.number_input(f"Page, of {pages}", 1, pages, key="run_table_page")
+    return (page - 1) * STEPS
 
 
 def _loaded(board: Board, run_id: str) -> Loaded:
