@@ -91,6 +91,10 @@ class Player:
         return {} if self.strands is None else self.strands.waiting
 
     @property
+    def _dropped(self) -> Mapping[str, None]:
+        return {} if self.strands is None else self.strands.dropped
+
+    @property
     def alone(self) -> Strand | None:
         """The flow itself where it waits for one step; None where it waits for branches."""
         assert self.strands is not None
@@ -104,8 +108,14 @@ class Player:
             Obstacle: History and code disagree, or the flow cannot be called or go on.
         """
         over = None if self.strands is not None else (yield from self._call(run))
-        while over is None and self.ready:
+        while self.ready:
             record = self.ready[0]
+            if record.position in self._dropped:
+                # Recorded together with what made it needless, or under code that needed it.
+                self.ready.popleft()
+                continue
+            if over is not None:
+                raise self._changed(run, record, None)
             strand = self._matching(run, record)
             self.ready.popleft()
             data = record.value.data
@@ -113,8 +123,6 @@ class Player:
                 place = value_place(run, record.position)
                 data = yield from self._unwrapped(record.value, place)
             over = self._feed(run, strand, record, data)
-        if self.ready:
-            raise self._changed(run, self.ready[0], None)
         return over
 
     def _call(self, run: Run) -> Requests[Over | None]:
@@ -233,8 +241,13 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        scope.replaying = self._quiet or bool(self.ready) or strand.position in run.open
+        scope.replaying = self._quiet or bool(self.ready) or self._is_before(run.open)
         return self._went_on(strand, given)
+
+    def _is_before(self, positions: Iterable[str]) -> bool:
+        """Tell whether the flow has not come to all of *positions* yet."""
+        asked, dropped = self.waiting, self._dropped
+        return any(each not in asked and each not in dropped for each in positions)
 
     def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
         outcome = record.outcome

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ._frame import Frame
-from ._parallel import ParallelStep, Raced
+from ._parallel import ParallelStep, Raced, close_all
 from ._replay import Asked
 from ._steps import Step
 from .errors import BranchCancelled, NotAStep, NotEncodable, RunCancelled
@@ -145,9 +145,7 @@ class Fork:
     def close_unbegun(self) -> None:
         """Close the branches that have not begun and, when others decided, never will."""
         if self._stopped:
-            for branch in self._step.branches[self._begun :]:
-                if not isinstance(branch, Step):
-                    branch.close()  # type: ignore[attr-defined]
+            close_all(self._step.branches[self._begun :])
 
     def outcome(self) -> Ended:
         """Return what the parallel step came to."""
@@ -191,7 +189,7 @@ class Strands:
         self.waiting: dict[str, Strand] = {}
         self.fresh: list[Strand] = []
         self.dropped: dict[str, None] = {}
-        self._told = 0
+        self._untold: list[str] = []
         self.ended: Ended | None = None
         self._ask = ask
         # What is still to be done, the last first: what follows from a thing is done before the
@@ -210,8 +208,8 @@ class Strands:
 
     def lately_dropped(self) -> Sequence[str]:
         """Return the positions that were dropped since this was last asked."""
-        told, self._told = self._told, len(self.dropped)
-        return list(self.dropped)[told:]
+        told, self._untold = self._untold, []
+        return told
 
     def discard(self) -> None:
         """Unwind all of it, the innermost branches first."""
@@ -288,6 +286,7 @@ class Strands:
             return
         if strand.asked is not None:
             self.dropped[strand.asked.position] = None
+            self._untold.append(strand.asked.position)
         self._give(strand, Ended(error=BranchCancelled()))
 
     def _go_on_if_over(self, fork: Fork) -> None:

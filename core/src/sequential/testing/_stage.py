@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from .._calling import RegisteredTools
-from .._calls import ToolCall
 from .._invoke import Invoked, begin, resume
 from .._leases import Lease, Leases
 from .._model import At, In, Run, StepRecord
@@ -47,6 +46,9 @@ from .._runner import Turn
 from .._storage import Storage
 from ._clock import FakeClock
 from ._staged_time import Execution, Time
+
+_DOWN = (MemoryError, KeyboardInterrupt, SystemExit)
+"""What a tool raises that takes the process down."""
 
 
 class Stage:
@@ -144,7 +146,7 @@ class Process:
         stopping: Whether it was asked to end.
         seconds: Budget of each invocation.
         keeps: Whether paused flows stay in memory.
-        order: Says which of the positions in flight lands first.
+        order: Says which of the positions in flight lands first; none of them to let time pass.
     """
 
     def __init__(self, stage: Stage, storage: Storage) -> None:
@@ -228,7 +230,7 @@ class Invocation:
         self.over = False
         self._requests = requests
         self._performing: tuple[Lease, Performed] | None = None
-        self._flying: dict[str, tuple[Lease, Performed]] = {}
+        self._flying: dict[str, tuple[Lease, Performed | BaseException]] = {}
 
     def advance(self) -> bool:
         """Answer the request and run to the next; return whether there is one."""
@@ -271,7 +273,7 @@ class Invocation:
     def _begin(self, request: Perform) -> None:
         try:
             self._performing = self._perform(request)
-        except (MemoryError, KeyboardInterrupt, SystemExit) as raised:
+        except _DOWN as raised:
             error = raised
             self._go(lambda: self._requests.throw(error))
 
@@ -284,7 +286,7 @@ class Invocation:
                 answer: object = Performed(done.result, done.error, lease.run, lease.hold.lost)
             else:
                 answer = self._ANSWERS[type(request)](self, request)
-        except Exception as raised:  # noqa: BLE001  (the runner decides what it means)
+        except (Exception, *_DOWN) as raised:  # noqa: BLE001  (the runner decides what it means)
             error = raised
             self._go(lambda: self._requests.throw(error))
         else:
@@ -336,10 +338,10 @@ class Invocation:
         lease = Lease(request.run, hold, self.process.stage.clock.monotonic())
         # Into the table without the thread that looks at it: `renew_due` is the schedule's.
         self.process.leases._table[id(lease)] = lease  # noqa: SLF001
-        self._record(request.call)
+        self.process.stage.executions.append(Execution.of(request.call))
         try:
             result = self.process.tools.sequential_call_tool(request.call)
-        except (MemoryError, KeyboardInterrupt, SystemExit):
+        except _DOWN:
             self.process.leases.remove(lease)
             raise
         except Exception as raised:  # noqa: BLE001  (a tool may raise anything; it is recorded)
@@ -350,41 +352,34 @@ class Invocation:
         return lease, Performed(result, None, request.run)
 
     def _start(self, request: Start) -> None:
-        self._flying[request.call.context.position] = self._perform(Perform(*request))
+        context = request.call.context
+        try:
+            flown: tuple[Lease, Performed | BaseException] = self._perform(Perform(*request))
+        except _DOWN as raised:
+            # Raised where it is waited for, as on a thread.
+            flown = (Lease(request.run, context.hold, 0.0), raised)
+        self._flying[context.position] = flown
 
     def _await(self, request: Await) -> Arrival | None:
-        if not self._flying:
-            self.process.stage.clock.advance(request.seconds or 0.0)
+        position = self.process.order(list(self._flying)) if self._flying else ""
+        if position not in self._flying and request.seconds is not None:
+            self.process.stage.clock.advance(request.seconds)
             return None
-        position = self.process.order(list(self._flying))
-        lease, done = self._flying.pop(position)
+        lease, done = self._flying.pop(position or next(iter(self._flying)))
         self.process.leases.remove(lease)
+        if isinstance(done, BaseException):
+            raise done
         return Arrival(position, Performed(done.result, done.error, lease.run, lease.hold.lost))
 
     def _abandon(self, position: str) -> None:
         lease = self._flying.pop(position, (None,))[0]
         if lease is not None:
-            lease.hold.lost = True
+            lease.hold.abandon()
             self.process.leases.remove(lease)
 
     def _abandon_all(self) -> None:
         for position in list(self._flying):
             self._abandon(position)
-
-    def _record(self, call: ToolCall) -> None:
-        context = call.context
-        self.process.stage.executions.append(
-            Execution(
-                context.run_id,
-                context.generation,
-                context.position,
-                context.epoch,
-                context.idempotency_key,
-                context.attempt,
-                context.fence,
-                f"{call.category}.{call.name}",
-            )
-        )
 
     _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
         Commit: _commit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .._calls import ToolCall
 from ._clock import FakeClock
 
 
@@ -19,6 +20,21 @@ class Execution:
     attempt: int
     fence: int
     tool: str
+
+    @classmethod
+    def of(cls, call: ToolCall) -> Execution:
+        """Return the execution of *call*."""
+        context = call.context
+        return cls(
+            context.run_id,
+            context.generation,
+            context.position,
+            context.epoch,
+            context.idempotency_key,
+            context.attempt,
+            context.fence,
+            f"{call.category}.{call.name}",
+        )
 
 
 class Time:
