@@ -273,6 +273,26 @@ def test_one_message_of_several_waits_goes_to_one() -> None:
     assert carried(stage, process) == Completed("r", [0, 1, 2])
 
 
+def test_a_message_that_comes_while_a_call_is_in_flight_goes_to_who_asked_first() -> None:
+    def body() -> Steps[Any]:
+        return (yield gather(add(1), wait_for_signal("go"), wait_for_signal("go")))
+
+    stage = stage_of(body)
+    process = stage.process()
+    sent: list[int] = []
+
+    def order(flying: Sequence[str]) -> str:
+        if not sent:
+            sent.append(1)
+            stage.outside.send("r", "s", "go", 7)
+            return ""
+        return flying[0]
+
+    process.order = order
+    assert isinstance(process.execute(), Paused)
+    assert positions(stage) == ["0.1", "0.0"]
+
+
 def test_waits_with_timeouts_end_one_after_the_other() -> None:
     def listening(limit: float) -> Steps[str]:
         try:
@@ -392,7 +412,9 @@ def test_a_missing_tool_that_loses_a_race_is_no_obstacle() -> None:
         return [raced, (yield gather(add(5), add(6)))]
 
     stage = stage_of(body)
-    assert carried(stage) == Completed("r", [[1, 3], [5, 6]])
+    done = stage.process().execute()
+    assert isinstance(done, Completed)
+    assert plain(done.result) == [[1, 3], [5, 6]]
 
 
 def test_what_is_no_step_in_one_branch_lets_the_others_be_recorded() -> None:

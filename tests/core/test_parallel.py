@@ -341,6 +341,28 @@ def test_a_loser_that_carries_on_is_waited_for_and_its_value_is_dropped(style: s
     assert stage.clock.monotonic() - begun == 7
 
 
+def test_a_branch_that_is_told_before_its_first_step_begins_cleans_up_once(style: str) -> None:
+    def loser() -> Steps[None]:
+        try:
+            yield sleep(5)
+        except BranchCancelled:
+            yield add(9)
+
+    def at_once() -> Steps[str]:
+        yield from ()
+        return "at once"
+
+    lost, won = styled(style, loser), styled(style, at_once)
+
+    def body() -> Steps[Any]:
+        yield map_tool(add, [1])
+        return (yield race(lost(), won()))
+
+    stage = stage_of(body, style)
+    assert carried(stage) == Completed("r", [1, "at once"])
+    assert ran(stage) == ["0.0", "1.0.1"]
+
+
 def test_a_race_of_timeouts_is_won_by_the_earlier(style: str) -> None:
     def body() -> Steps[Any]:
         try:
@@ -557,6 +579,64 @@ def test_a_branch_that_swallows_a_cancel_and_so_ends_the_others_blocks_nothing(
     done = carried(stage, process)
     assert done == Completed("r", [0, "saved"]) if how == "value" else isinstance(done, Failed)
     assert set(outcomes(stage).values()) == {"cancelled"}
+
+
+def test_a_cancel_leaves_losers_to_clean_up_and_reaches_who_waits_for_them(style: str) -> None:
+    told: list[str] = []
+
+    def loser() -> Steps[None]:
+        try:
+            yield sleep(900)
+        except BranchCancelled:
+            yield sleep(50)
+            told.append("cleaned up")
+            raise
+
+    def outer() -> Steps[Any]:
+        try:
+            return (yield race(lost(), add(1)))
+        except RunCancelled as error:
+            told.append(type(error).__name__)
+            raise
+
+    lost, branch = styled(style, loser), styled(style, outer)
+
+    def body() -> Steps[Any]:
+        return (yield race(branch(), wait_for_signal("never")))
+
+    for keeps in (True, False):
+        told.clear()
+        stage = stage_of(body, style)
+        process = process_of(stage, keeps=keeps)
+        process.execute()
+        stage.outside.send("r", "$cancel:0", "$cancel", {})
+        assert carried(stage, process) == Cancelled("r")
+        assert told == ["cleaned up", "RunCancelled"]
+        assert outcomes(stage)["0.1"] == "cancelled"
+        assert outcomes(stage)["0.0.0.0.1"] == "value"
+
+
+def test_a_cancel_waits_where_there_is_nothing_but_cleanup(style: str) -> None:
+    def loser() -> Steps[None]:
+        try:
+            yield sleep(900)
+        except BranchCancelled:
+            yield gather(sleep(50), add(7))
+
+    lost = styled(style, loser)
+
+    def body() -> Steps[Any]:
+        yield race(lost(), add(1))
+        yield add(2)
+
+    stage = stage_of(body, style)
+    process = stage.process()
+    process.execute()
+    begun = stage.clock.monotonic()
+    stage.outside.send("r", "$cancel:0", "$cancel", {})
+    assert carried(stage, process) == Cancelled("r")
+    assert stage.clock.monotonic() - begun == 50
+    assert outcomes(stage)["1"] == "cancelled"
 
 
 def test_terminate_runs_no_code_of_any_branch(style: str) -> None:

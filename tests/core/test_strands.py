@@ -114,6 +114,28 @@ def test_a_cancelled_branch_is_told_once_and_its_own_branches_with_it() -> None:
     assert strands.ended == Ended((1, "won"))
 
 
+def test_a_loser_that_cleans_up_is_not_told_again_from_further_out() -> None:
+    told: list[str] = []
+
+    def careful() -> Steps[None]:
+        try:
+            yield save()
+        except BranchCancelled:
+            told.append("told")
+            yield save()
+            told.append("cleaned up")
+
+    def body() -> Steps[Any]:
+        return (yield race(race(careful(), save()), save()))
+
+    strands = begun(body)
+    give(strands, "0.0.1")
+    give(strands, "0.1", "won")
+    assert list(strands.waiting) == ["0.0.0.1"]
+    give(strands, "0.0.0.1")
+    assert (told, strands.ended) == (["told", "cleaned up"], Ended((1, "won")))
+
+
 def test_an_error_in_the_cleanup_of_a_loser_changes_nothing() -> None:
     def careless() -> Steps[None]:
         try:

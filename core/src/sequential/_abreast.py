@@ -82,9 +82,12 @@ class Abreast:
     def admit(self, strands: Iterable[Strand]) -> None:
         """Take in *strands*, which wait for steps."""
         for strand in strands:
-            if strand.asked is not None:
-                self._strands[strand.asked.position] = strand
-                self._queue(strand.asked.position)
+            asked = strand.asked
+            # One that was told to stop where it had just asked, and asked for its cleanup since,
+            # is there twice.
+            if asked is not None and asked.position not in self._strands:
+                self._strands[asked.position] = strand
+                self._queue(asked.position)
 
     def forget(self, position: str) -> Requests[None]:
         """Leave out the step at *position*: it is needed no more."""

@@ -252,7 +252,10 @@ class Player:
     def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
         outcome = record.outcome
         if outcome is StepOutcome.CANCELLED:
-            return Ended(error=RunCancelled(run.run_id))
+            cancel = RunCancelled(run.run_id)
+            assert self.strands is not None
+            self.strands.revoke(cancel)
+            return Ended(error=cancel)
         if isinstance(step, ToolStep):
             if outcome is StepOutcome.ERROR:
                 failed = tool_error(record.tool, data, record.attempts)

@@ -206,16 +206,23 @@ class Turn:
                 yield from self._record(came.strand, came.how)
 
     def _is_cancelled(self) -> bool:
-        run = self.holding.run
-        return bool(run.inbox) and first_message(self.holding, CANCEL) is not None
+        """Tell whether a cancel is there, and somebody who is to be told.
+
+        Branches that were told to stop are left to clean up.
+        """
+        if not self.holding.run.inbox or first_message(self.holding, CANCEL) is None:
+            return False
+        return any(not strand.told for strand in self.player.waiting.values())
 
     def _cancel(self) -> Requests[Paused | None]:
-        """Record the cancel at every step that the flow waits for."""
+        """Record the cancel at every step that the flow waits for, but for those of cleanup."""
         message = first_message(self.holding, CANCEL)
         assert message is not None
         self._settling.refuse_full()
         now, settled = self.holding.world.now(), []
         for position, strand in self.player.waiting.items():
+            if strand.told:
+                continue
             found = self.holding.run.open.get(position)
             started = now if found is None else found.started
             ended = Settled(StepOutcome.CANCELLED, NULL, 1, (message.id,), started)

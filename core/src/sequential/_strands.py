@@ -64,6 +64,16 @@ class Strand:
             return self._place
         return f"{self._place}.{self._count}" if self._place else str(self._count)
 
+    @property
+    def told(self) -> bool:
+        """Whether it, or what it is a branch of, was told to stop: what it does now is cleanup."""
+        strand: Strand | None = self
+        while strand is not None:
+            if strand.cancelled:
+                return True
+            strand = None if strand.above is None else strand.above.owner
+        return False
+
     def count(self) -> None:
         """Take the next position as used."""
         self._count += 1
@@ -97,6 +107,7 @@ class Fork:
         position: Where it stands.
         live: Branches that have begun and not ended, by index.
         unwanted: Whether its owner was cancelled.
+        revoked: The cancel of the run that its owner gets instead of what it came to.
     """
 
     def __init__(self, owner: Strand, step: ParallelStep[Any]) -> None:
@@ -104,6 +115,7 @@ class Fork:
         self.position = owner.position
         self.live: dict[int, Strand] = {}
         self.unwanted = False
+        self.revoked: RunCancelled | None = None
         self._step = step
         self._begun = 0
         self._ends: dict[int, Ended] = {}
@@ -151,6 +163,8 @@ class Fork:
         """Return what the parallel step came to."""
         if self.unwanted:
             return Ended(error=BranchCancelled())
+        if self.revoked is not None:
+            return Ended(error=self.revoked)
         if self._verdict is not None:
             index, ended = self._verdict
             raced = self._step.first and ended.error is None
@@ -190,6 +204,7 @@ class Strands:
         self.fresh: list[Strand] = []
         self.dropped: dict[str, None] = {}
         self._untold: list[str] = []
+        self._decided: dict[Fork, None] = {}
         self.ended: Ended | None = None
         self._ask = ask
         # What is still to be done, the last first: what follows from a thing is done before the
@@ -205,6 +220,15 @@ class Strands:
         self._to_do.append(lambda: self._give(strand, given))
         while self._to_do:
             self._to_do.pop()()
+
+    def revoke(self, cancel: RunCancelled) -> None:
+        """Let *cancel* reach those who wait for nothing but the cleanup of branches.
+
+        They stand at no step at which it could be raised. The cleanup itself goes to its end.
+        """
+        for fork in self._decided:
+            if not (fork.unwanted or fork.owner.told):
+                fork.revoked = cancel
 
     def lately_dropped(self) -> Sequence[str]:
         """Return the positions that were dropped since this was last asked."""
@@ -269,6 +293,7 @@ class Strands:
 
     def _stop(self, fork: Fork) -> None:
         fork.close_unbegun()
+        self._decided[fork] = None
         # The last one first: of what is to be done, the last is done first.
         for strand in reversed(fork.live.values()):
             self._to_do.append(lambda strand=strand: self._cancel(strand))  # type: ignore[misc]
@@ -293,6 +318,7 @@ class Strands:
         owner = fork.owner
         if fork.over and owner.below is fork:
             owner.below = None
+            self._decided.pop(fork, None)
             self._to_do.append(lambda: self._give(owner, fork.outcome()))
 
 

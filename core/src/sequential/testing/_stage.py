@@ -41,11 +41,12 @@ from .._requests import (
     Start,
     Store,
     Wait,
+    World,
 )
 from .._runner import Turn
 from .._storage import Storage
 from ._clock import FakeClock
-from ._staged_time import Execution, Time
+from ._staged_time import Execution, StagedWorld, Time
 
 _DOWN = (MemoryError, KeyboardInterrupt, SystemExit)
 """What a tool raises that takes the process down."""
@@ -164,15 +165,18 @@ class Process:
 
     def invoke(self, run_id: str = "r") -> Invocation:
         """Return a new invocation of the run that has asked for nothing yet."""
-        world = SimulatedWorld(self)
         turn = self.warm.pop(run_id, None)
-        return Invocation(self, resume(self.engine, world, run_id, turn), run_id)
+        return Invocation(self, resume(self.engine, self._world(), run_id, turn), run_id)
 
     def begin(self, run: Run) -> Invocation:
         """Return the first invocation of *run*, which was created claimed."""
         if isinstance(run.wake, At):
             self.time.is_now(run.wake.time - self.stage.terms.lease)
-        return Invocation(self, begin(self.engine, SimulatedWorld(self), run), run.run_id)
+        return Invocation(self, begin(self.engine, self._world(), run), run.run_id)
+
+    def _world(self) -> World:
+        token = self.stage.token
+        return StagedWorld(self.time, self.stage.clock, token, self.seconds, lambda: self.stopping)
 
     def execute(self, run_id: str = "r") -> Outcome:
         """Make one whole invocation."""
@@ -183,30 +187,6 @@ class Process:
         for turn in self.warm.values():
             turn.player.discard()
         self.warm.clear()
-
-
-class SimulatedWorld:
-    """A `World` whose time, randomness and budget are the stage's."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._until = process.stage.clock.monotonic() + process.seconds
-
-    def now(self) -> float:
-        """Return the storage's time as this process knows it."""
-        return self._process.time.now()
-
-    def token(self) -> str:
-        """Return 128 seeded bits."""
-        return self._process.stage.token()
-
-    def left(self) -> float:
-        """Return the seconds left of the budget."""
-        return self._until - self._process.stage.clock.monotonic()
-
-    def stopping(self) -> bool:
-        """Tell whether the process was asked to end."""
-        return self._process.stopping
 
 
 class Invocation:
@@ -244,6 +224,13 @@ class Invocation:
         else:
             self._answer(request)
         return not self.over
+
+    @property
+    def held(self) -> Run | None:
+        """The record under which tools run for it, if any do; as it was when they began."""
+        for lease, _ in self._flying.values():
+            return lease.run
+        return self.request.run if isinstance(self.request, Perform) else None
 
     def until(self, wanted: Callable[[Request], bool]) -> Request:
         """Advance to the first request that *wanted* holds for, and return it, unanswered."""
@@ -320,11 +307,11 @@ class Invocation:
 
     def _commit(self, request: Commit) -> object:
         answer = self.process.storage.commit(request.run, request.expect, request.steps)
+        asked = request.run.wake
         if isinstance(answer, Run):
             self.process.leases.moved(answer)
-        asked = request.run.wake
-        if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
-            self.process.time.is_now(answer.wake.time - asked.seconds)
+            if isinstance(asked, In) and isinstance(answer.wake, At):
+                self.process.time.is_now(answer.wake.time - asked.seconds)
         return answer
 
     def _load(self, request: Load) -> object:
@@ -362,10 +349,12 @@ class Invocation:
 
     def _await(self, request: Await) -> Arrival | None:
         position = self.process.order(list(self._flying)) if self._flying else ""
-        if position not in self._flying and request.seconds is not None:
-            self.process.stage.clock.advance(request.seconds)
-            return None
-        lease, done = self._flying.pop(position or next(iter(self._flying)))
+        if position not in self._flying:
+            if request.seconds is not None:
+                self.process.stage.clock.advance(request.seconds)
+                return None
+            position = next(iter(self._flying))
+        lease, done = self._flying.pop(position)
         self.process.leases.remove(lease)
         if isinstance(done, BaseException):
             raise done
