@@ -176,6 +176,20 @@ def test_a_cancel_of_the_run_is_nobodys_victory_and_goes_up_when_all_are_over() 
     assert not isinstance(strands.ended.error, BranchCancelled)
 
 
+def test_branches_do_not_begin_any_more_when_one_got_the_cancel_of_the_run() -> None:
+    branches: list[Any] = [steps(1), steps(2), gather(steps(3))]
+
+    def body() -> Steps[Any]:
+        return (yield gather(*branches, max_concurrency=1))
+
+    strands = begun(body)
+    give(strands, "0.0.0", RunCancelled("r"))
+    assert list(strands.waiting) == []
+    assert strands.ended is not None
+    assert isinstance(strands.ended.error, RunCancelled)
+    assert branches[1].gi_frame is None, "what does not begin is closed"
+
+
 def test_a_branch_that_ends_at_once_may_win_before_others_begin() -> None:
     begun_branches: list[int] = []
 

@@ -97,6 +97,13 @@ CANCEL: tuple[Mutant, ...] = (
         SIMULATOR,
     ),
     mutant(
+        "branches begin although the run was cancelled",
+        "_strands",
+        "        return self._stopped or self._told",
+        "        return self._stopped",
+        f"{_STRANDS}test_branches_do_not_begin_any_more_when_one_got_the_cancel_of_the_run",
+    ),
+    mutant(
         "a step is begun as often as its branch asked before",
         "_abreast",
         "            if asked is not None and asked.position not in self._strands:",

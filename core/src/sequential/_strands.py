@@ -118,23 +118,28 @@ class Fork:
         self.revoked: RunCancelled | None = None
         self._step = step
         self._begun = 0
+        self._told = False
         self._ends: dict[int, Ended] = {}
         self._verdict: tuple[int, Ended] | None = None
 
     @property
     def over(self) -> bool:
         """Whether no branch runs and none will."""
-        return not self.live and (self._stopped or self._begun == len(self._step.branches))
+        return not self.live and (self._begins_no_more or self._begun == len(self._step.branches))
 
     @property
     def _stopped(self) -> bool:
         return self.unwanted or self._verdict is not None
 
+    @property
+    def _begins_no_more(self) -> bool:
+        return self._stopped or self._told
+
     def begin(self) -> Strand | None:
         """Return the next branch if one may begin; it is live from now on."""
         step, index = self._step, self._begun
         full = step.at_once is not None and len(self.live) >= step.at_once
-        if self._stopped or full or index == len(step.branches):
+        if self._begins_no_more or full or index == len(step.branches):
             return None
         self._begun += 1
         branch = step.branches[index]
@@ -148,6 +153,7 @@ class Fork:
         self._ends[strand.index] = ended
         # A cancel of the run reaches every branch by itself: nobody's victory, nobody's fault.
         told = isinstance(ended.error, RunCancelled)
+        self._told |= told
         decides = self._step.first or (ended.error is not None and not self._step.collect)
         if self._stopped or told or not decides:
             return False
@@ -155,8 +161,8 @@ class Fork:
         return True
 
     def close_unbegun(self) -> None:
-        """Close the branches that have not begun and, when others decided, never will."""
-        if self._stopped:
+        """Close the branches that have not begun, where no more begin."""
+        if self._begins_no_more:
             close_all(self._step.branches[self._begun :])
 
     def outcome(self) -> Ended:
@@ -292,7 +298,6 @@ class Strands:
             self._begin_next(fork)
 
     def _stop(self, fork: Fork) -> None:
-        fork.close_unbegun()
         self._decided[fork] = None
         # The last one first: of what is to be done, the last is done first.
         for strand in reversed(fork.live.values()):
@@ -317,6 +322,7 @@ class Strands:
     def _go_on_if_over(self, fork: Fork) -> None:
         owner = fork.owner
         if fork.over and owner.below is fork:
+            fork.close_unbegun()
             owner.below = None
             self._decided.pop(fork, None)
             self._to_do.append(lambda: self._give(owner, fork.outcome()))
