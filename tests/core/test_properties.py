@@ -461,6 +461,8 @@ def test_a_cancel_is_recorded_once_and_leaves_what_was_recorded_before(
     marks = [step.number for step in records if step.outcome == "cancelled"]
     if words(program) & WIDE:
         assert len({step.op_id for step in records if step.number in marks}) <= 1
+        if run.generation != reference.state["generation"]:
+            return
         before_it = [step for step in records if step.outcome != "cancelled"]
         known = {each[2]: each for each in reference.records}
         # What is done to clean up stands where other steps would have stood.
