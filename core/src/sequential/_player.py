@@ -108,9 +108,11 @@ class Player:
             Obstacle: History and code disagree, or the flow cannot be called or go on.
         """
         over = None if self.strands is not None else (yield from self._call(run))
+        assert self.strands is not None
+        dropped, strict = self.strands.dropped, self.engine.payloads.strict
         while self.ready:
             record = self.ready[0]
-            if record.position in self._dropped:
+            if dropped and record.position in dropped:
                 # Recorded together with what made it needless, or under code that needed it.
                 self.ready.popleft()
                 continue
@@ -119,7 +121,7 @@ class Player:
             strand = self._matching(run, record)
             self.ready.popleft()
             data = record.value.data
-            if record.value.ref is not None or record.value.codecs or self.engine.payloads.strict:
+            if record.value.ref is not None or record.value.codecs or strict:
                 place = value_place(run, record.position)
                 data = yield from self._unwrapped(record.value, place)
             over = self._feed(run, strand, record, data)
@@ -209,7 +211,8 @@ class Player:
 
     def _matching(self, run: Run, record: StepRecord) -> Strand:
         """Return the strand that waits for what *record* is of."""
-        strand = self.waiting.get(record.position)
+        assert self.strands is not None
+        strand = self.strands.waiting.get(record.position)
         asked = None if strand is None else strand.asked
         if strand is None or asked is None:
             other = next(iter(self.waiting.values()), None)
@@ -241,7 +244,9 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        scope.replaying = self._quiet or bool(self.ready) or self._is_before(run.open)
+        scope.replaying = (
+            self._quiet or bool(self.ready) or (bool(run.open) and self._is_before(run.open))
+        )
         return self._went_on(strand, given)
 
     def _is_before(self, positions: Iterable[str]) -> bool:

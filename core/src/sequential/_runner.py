@@ -86,7 +86,8 @@ class Turn:
         strand = self.player.alone
         if strand is None or self._closing:
             return (yield from self._side_by_side())
-        yield from self._forget()
+        if self._abreast is not None:
+            yield from self._forget()
         holding, asked = self.holding, strand.asked
         assert asked is not None
         holding.look()
@@ -95,14 +96,14 @@ class Turn:
             self._settling.check(strand)
         if isinstance(strand.step, ContinueStep):
             return (yield from self._continue(strand.step))
-        if self._is_cancelled():
+        if holding.run.inbox and self._is_cancelled():
             return (yield from self._cancel())
         settled = yield from self._settling.settle(strand)
         if isinstance(settled, OutOfTime):
             return (yield from self._rather_pause())
         if isinstance(settled, Waiting):
             return (yield from self._wait({asked.position: settled}))
-        return (yield from self._record(strand, settled))
+        return (yield from self._record_all(((strand, settled),)))
 
     def _side_by_side(self) -> Requests[Paused | None]:
         """Go on with the steps of several strands until one is settled, or all wait."""
@@ -262,7 +263,11 @@ class Turn:
             records.append(record)
         done = [record.position for record in records]
         consumed = tuple(dict.fromkeys(each for _, ended in settled for each in ended.consumed))
-        reason = "" if self._trouble() else self._closing or self._pause_reason(records)
+        reason = (
+            ""
+            if self._troubles and self._trouble()
+            else self._closing or self._pause_reason(records)
+        )
         parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
         terms, known, now = holding.engine.terms, holding.known, holding.world.now()
         count = len(records)

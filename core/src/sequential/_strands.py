@@ -223,7 +223,7 @@ class Strands:
         Raises:
             NotAStep: A strand asked for something else.
         """
-        self._to_do.append(lambda: self._give(strand, given))
+        self._give(strand, given)
         while self._to_do:
             self._to_do.pop()()
 
