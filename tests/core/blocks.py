@@ -31,6 +31,9 @@ from sequential import (
     continue_as_new,
     det,
     flow,
+    gather,
+    map_tool,
+    race,
     save,
     sleep,
     tool,
@@ -196,6 +199,15 @@ def _chosen(rest: list[Any], got: list[Any]) -> Block:
     return block
 
 
+def _plain(ends: Any) -> list[Any]:
+    """Return what branches came to, errors as text."""
+    return [str(each) if isinstance(each, Exception) else each for each in ends]
+
+
+def _added(number: int) -> Any:
+    return _call("add", number=number)
+
+
 # -- the same twice, line by line ----------------------------------------------------------------
 
 
@@ -250,11 +262,32 @@ def _generator(  # noqa: C901, PLR0912  (one branch a word)
                 yield from _generator(rest[0], turn, got)
             finally:
                 yield _call("add", number=len(got))
+        elif word == "gather":
+            branches = [_branch(each, turn) for each in rest[0]]
+            ends = yield gather(*branches, errors="collect", max_concurrency=rest[1])
+            got.append(_plain(ends))
+        elif word == "race":
+            got.append(_plain((yield race(_never(), _branch(rest[0], turn)))))
+        elif word == "map":
+            got.append((yield from map_tool(_added, rest[0], max_concurrency=rest[1])))
         elif word == "anew":
             if turn < 2:
                 yield continue_as_new({"program": block, "round": turn + 1})
         else:
             _plainly(word, rest, got)
+
+
+def _branch(block: Block, turn: int) -> Generator[Any, Any, list[Any]]:
+    got: list[Any] = [turn]
+    yield from _generator(block, turn, got)
+    return got
+
+
+def _never() -> Generator[Any, Any, None]:
+    try:
+        yield wait_for_signal("never")
+    finally:
+        yield _call("add", number=1)
 
 
 async def coroutine(program: Block, round: int = 0) -> list[str]:
@@ -300,11 +333,30 @@ async def _coroutine(  # noqa: C901, PLR0912  (one branch a word)
         elif word == "with":
             async with _closing(got):
                 await _coroutine(rest[0], turn, got)
+        elif word == "gather":
+            branches = [_async_branch(each, turn) for each in rest[0]]
+            ends = await gather(*branches, errors="collect", max_concurrency=rest[1])
+            got.append(_plain(ends))
+        elif word == "race":
+            got.append(_plain(await race(_async_never(), _async_branch(rest[0], turn))))
+        elif word == "map":
+            got.append(await map_tool(_added, rest[0], max_concurrency=rest[1]))
         elif word == "anew":
             if turn < 2:
                 await continue_as_new({"program": block, "round": turn + 1})
         else:
             _plainly(word, rest, got)
+
+
+async def _async_branch(block: Block, turn: int) -> list[Any]:
+    got: list[Any] = [turn]
+    await _coroutine(block, turn, got)
+    return got
+
+
+async def _async_never() -> None:
+    async with _closing([1]):
+        await wait_for_signal("never")
 
 
 @asynccontextmanager

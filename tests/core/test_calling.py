@@ -24,6 +24,7 @@ from sequential import (
     tool,
     tool_call,
 )
+from sequential._calls import Hold
 from sequential._outcomes import Completed
 from sequential.errors import PluginBroken
 from tests.fix_stage import Stage
@@ -150,8 +151,8 @@ def test_an_answer_in_the_very_moment_of_the_timeout_is_taken(
                 raise TimeoutError
             return super().result(timeout)
 
-    nothing: Any = None
-    call = ToolCall("api", "tool", {}, 1.0, nothing)
+    run: Any = None
+    call = ToolCall("api", "tool", {}, 1.0, ToolContext(run, "0", 1, 0, "", Hold()))
 
     def submit(coroutine: Coroutine[Any, Any, object], _: object) -> PhotoFinish:
         coroutine.close()

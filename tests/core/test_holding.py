@@ -30,7 +30,7 @@ from sequential._requests import Commit, Load, Request, Requests, Wait
 from sequential.errors import LeaseLost, OutcomeUnknown, StorageRefused, StorageUnavailable
 from sequential.testing import FakeClock
 from sequential.testing._faulty import UNKNOWN, Fault, FaultyStorage
-from sequential.testing._stage import SimulatedWorld, Stage
+from sequential.testing._stage import Stage
 
 NULL = Payload(b"null", size=4)
 TERMS = Terms()
@@ -49,7 +49,7 @@ class Bench:
 
     def holding(self) -> Holding:
         """Return a holding of the record as it is stored now, that has claimed nothing."""
-        world = SimulatedWorld(self.stage.process())
+        world = self.stage.process()._world()
         return Holding(self.stage.engine, world, self.stage.run())
 
     def claimed(self) -> Holding:

@@ -26,10 +26,10 @@ _RAW_PLACE = Patch(
 )
 _RAW_TOLD = Patch(
     "_player",
-    "            value = _codec.decode(data)\n            return (value if",
+    "            value = _codec.decode(data)\n            return Ended(value if",
     "            from ._attempts import RAW\n"
     "            value = RAW.pop(data) if data in RAW else _codec.decode(data)\n"
-    "            return (value if",
+    "            return Ended(value if",
 )
 
 _LOOP = "        while not (state.intent or state.name):"
@@ -173,8 +173,8 @@ REPLAY: tuple[Mutant, ...] = (
     mutant(
         "code is not held against the records",
         "_player",
-        "        if isinstance(self.step, ContinueStep) or not agrees(",
-        "        if isinstance(self.step, ContinueStep) and not agrees(",
+        "        if isinstance(strand.step, ContinueStep) or not agrees(",
+        "        if isinstance(strand.step, ContinueStep) and not agrees(",
         f"{_PLAYER}test_changed_code_blocks_the_run_with_a_diff_and_heals",
     ),
     mutant(
@@ -201,22 +201,22 @@ REPLAY: tuple[Mutant, ...] = (
     mutant(
         "a flow may end while records are left",
         "_player",
-        "        if self.ready:\n            raise self._changed(run, self.ready[0], None)\n",
-        "",
+        "                raise self._changed(run, record, None)\n            strand",
+        "                self.ready.clear()\n                break\n            strand",
         f"{_PLAYER}test_changed_code_blocks_the_run_with_a_diff_and_heals",
     ),
     mutant(
         "a step in flight is not compared",
-        "_runner",
-        "            self._refuse_other(found)\n",
+        "_settling",
+        "            self._refuse_other(strand.step, asked, found)\n",
         "            pass\n",
         f"{_PLAYER}test_a_step_in_flight_is_compared_by_what_it_is",
     ),
     mutant(
         "a flow may end while a step is in flight",
         "_runner",
-        "            self._refuse(position, found, None)\n",
-        "            pass\n",
+        "                self._settling.refuse(position, found, None)\n",
+        "                pass\n",
         f"{_PLAYER}test_an_exception_where_the_history_says_that_the_flow_waited_blocks_it",
     ),
     mutant(
@@ -246,7 +246,7 @@ LEASES: tuple[Mutant, ...] = (
     mutant(
         "a renewal does not check the claim",
         "_leases",
-        "                if found is None or not is_mine(found.run, lease.run):",
+        "                if found is None or not holds(found.run, lease.run):",
         "                if found is None:",
         f"{_LEASES}test_a_lease_that_is_lost_is_said_to_be_lost_and_left_alone",
     ),
@@ -255,7 +255,7 @@ LEASES: tuple[Mutant, ...] = (
         (
             Patch(
                 "_leases",
-                "                if found is None or not is_mine(found.run, lease.run):",
+                "                if found is None or not holds(found.run, lease.run):",
                 "                if found is None:",
             ),
             Patch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.engine_mutants import ENGINE_MUTANTS
 from tests.mutation.flow_mutants import FLOW_MUTANTS
+from tests.mutation.parallel_mutants import PARALLEL_MUTANTS
 from tests.mutation.patch import Mutant
 from tests.mutation.protocol_mutants import PROTOCOL_MUTANTS
 from tests.mutation.storage_mutants import STORAGE_MUTANTS
@@ -12,5 +13,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *PROTOCOL_MUTANTS,
     *ENGINE_MUTANTS,
     *FLOW_MUTANTS,
+    *PARALLEL_MUTANTS,
     *STORAGE_MUTANTS,
 )

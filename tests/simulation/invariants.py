@@ -21,8 +21,9 @@ from sequential._model import (
     StepRecord,
 )
 from sequential._protocol import CANCEL, Terms
-from sequential.testing._stage import Execution
-from tests.simulation.programs import EXTRA, Code, Program, expected
+from sequential.testing._staged_time import Execution
+from tests.simulation.expected import History, same
+from tests.simulation.programs import EXTRA, Code, Program
 
 
 class Moment(NamedTuple):
@@ -190,15 +191,14 @@ def check_end(watched: Watched, executions: Executions) -> None:
     if run.status is Status.COMPLETED:
         assert run.result is not None
         result = json.loads(run.result.data)
-        wanted = expected(program, steps)
+        wanted = History(steps).expected(program)
         if program[0] is EXTRA:
-            del program[0], wanted[0]
-        plain = [got for got, op in zip(result, program, strict=True) if op[0] != "det"]
-        assert plain == wanted, "I7 the result"
+            del wanted[0]
+        assert same(result, wanted), "I7 the result"
     elif run.status is Status.FAILED:
         kinds = [op[0] for op in program]
         assert "stop" in kinds, "I7 failed without a reason"
-        expected(program[: kinds.index("stop")], steps[:-1])
+        History(steps[:-1]).expected(program[: kinds.index("stop")])
         assert steps[-1].outcome is StepOutcome.ERROR, "I7 failed without an error"
     else:
         assert run.status is Status.CANCELLED, "I11 not at its end"

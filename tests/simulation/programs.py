@@ -1,12 +1,12 @@
-"""Small flow programs as data: one interpreter in both styles, and what a history must come to.
+"""Small flow programs as data: one interpreter, in both styles.
 
-A program is a list of operations, the input of a run. What disturbs the run is not known here.
+A program is a list of operations, the input of a run; some operations have programs of their own,
+which are branches. What disturbs the run, and what it must come to, is not known here.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator
 from enum import StrEnum
 from functools import cache
 from itertools import count
@@ -23,13 +23,15 @@ from sequential import (
     continue_as_new,
     det,
     flow,
+    gather,
+    map_tool,
+    race,
     save,
     sleep,
     tool,
     tool_call,
     wait_for_signal,
 )
-from sequential._model import StepOutcome, StepRecord
 
 Op = list[Any]
 Program = list[Op]
@@ -94,6 +96,10 @@ def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of s
     def token() -> int:
         return next(_TOKENS[0])
 
+    @tool("t", "draw", registry=known)
+    def draw(number: float) -> float:
+        return number
+
     @tool("t", "poison", registry=known)
     def poison(number: int) -> int:
         return number
@@ -139,98 +145,75 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "wait": lambda name: wait_for_signal(name, int),
     "wait_for": lambda name, limit: wait_for_signal(name, int, timeout=limit, default=None),
     "continue": continue_as_new,
+    # An input that comes out otherwise on replay is another step.
+    "draw": lambda: tool_call("t", "draw", {"number": det.random()}),
 }
 
 
-def _step_of(op: Op) -> Any:
+def _step_of(op: Op, branch: Callable[[Program], Any] | None = None) -> Any:
     kind, *rest = op
-    return _STEPS[kind](*rest)
+    if branch is None or kind in _STEPS:
+        return _STEPS[kind](*rest)
+    if kind == "race":
+        return race(*map(branch, rest[0]))
+    if kind == "map":
+        return map_tool(_STEPS["add"], rest[0], max_concurrency=rest[1])
+    return gather(*map(branch, rest[0]), errors=rest[1], max_concurrency=rest[2])
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, ToolError):
+        return [value.type, value.attempts]
+    return [_shown(each) for each in value] if isinstance(value, (tuple, list)) else value
+
+
+def _generator(program: Program) -> Generator[Any, Any, list[Any]]:
+    got: list[Any] = []
+    try:
+        for op in program:
+            if op[0] == "det":
+                got.append(det.random())
+                continue
+            try:
+                got.append(_shown((yield _step_of(op, _generator))))
+            except ToolError as error:
+                if op[0] == "stop":
+                    raise
+                got.append(_shown(error))
+    except RunCancelled:
+        yield _step_of(["undo", len(got)])
+        raise
+    return got
+
+
+async def _coroutine(program: Program) -> list[Any]:
+    got: list[Any] = []
+    try:
+        for op in program:
+            if op[0] == "det":
+                got.append(det.random())
+                continue
+            try:
+                got.append(_shown(await _step_of(op, _coroutine)))
+            except ToolError as error:
+                if op[0] == "stop":
+                    raise
+                got.append(_shown(error))
+    except RunCancelled:
+        await _step_of(["undo", len(got)])
+        raise
+    return got
 
 
 def _add_generator(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     def generator(input: Program) -> Steps[list[Any]]:
-        got: list[Any] = []
-        try:
-            if code is Code.CHANGED:
-                yield _step_of(EXTRA)
-            for op in input:
-                if op[0] == "det":
-                    got.append(det.random())
-                    continue
-                try:
-                    got.append((yield _step_of(op)))
-                except ToolError as error:
-                    if op[0] == "stop":
-                        raise
-                    got.append([error.type, error.attempts])
-        except RunCancelled:
-            yield _step_of(["undo", len(got)])
-            raise
-        return got
+        got = yield from _generator([EXTRA, *input] if code is Code.CHANGED else input)
+        return got[1:] if code is Code.CHANGED else got
 
 
 def _add_coroutine(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     async def coroutine(input: Program) -> list[Any]:
-        got: list[Any] = []
-        try:
-            if code is Code.CHANGED:
-                await _step_of(EXTRA)
-            for op in input:
-                if op[0] == "det":
-                    got.append(det.random())
-                    continue
-                try:
-                    got.append(await _step_of(op))
-                except ToolError as error:
-                    if op[0] == "stop":
-                        raise
-                    got.append([error.type, error.attempts])
-        except RunCancelled:
-            await _step_of(["undo", len(got)])
-            raise
-        return got
-
-
-def expected(program: Program, steps: Sequence[StepRecord]) -> list[Any]:
-    """Return what *program* must return over the recorded *steps*; det values are left out."""
-    got: list[Any] = []
-    records = iter(steps)
-    for op in program:
-        if op[0] == "det":
-            continue
-        record = next(records)
-        value = json.loads(record.value.data)
-        if record.outcome is StepOutcome.ERROR:
-            if op[0] == "return":
-                got.append({"__error": value["message"]})
-            else:
-                got.append([value["type"], record.attempts])
-        elif record.outcome is StepOutcome.TIMEOUT:
-            got.append(None)
-        else:
-            got.append(value)
-        _check(op, record, value)
-    assert next(records, None) is None
-    return got
-
-
-def _check(op: Op, record: StepRecord, value: Any) -> None:
-    """Check the record against what its operation can come to at all."""
-    kind = op[0]
-    if kind in {"add", "poison"}:
-        assert value == op[1]
-    elif kind == "secret":
-        assert value == len(op[1])
-    elif kind == "flaky":
-        assert record.attempts == min(op[2] + 1, 3)
-        assert record.outcome is (StepOutcome.VALUE if op[2] < 3 else StepOutcome.ERROR)
-    elif kind in {"fail", "stop"}:
-        assert (record.outcome, value["message"]) == (StepOutcome.ERROR, f"no {op[1]}")
-    elif kind == "once" and record.outcome is StepOutcome.ERROR:
-        assert value["type"] == "StepInterrupted"
-    elif kind in {"sleep", "save"}:
-        assert value is None
-    if kind == "sleep":
-        assert record.ended >= record.started + op[1] - 1e-6
+        got = await _coroutine([EXTRA, *input] if code is Code.CHANGED else input)
+        return got[1:] if code is Code.CHANGED else got

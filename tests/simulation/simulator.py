@@ -12,8 +12,7 @@ from collections import Counter
 from itertools import accumulate
 
 from sequential._model import OPEN_STATUSES, At, Status
-from sequential._protocol import is_due, is_mine
-from sequential._requests import Perform
+from sequential._protocol import holds, is_due
 from tests.simulation.choices import Choices, Schedule
 from tests.simulation.happenings import Happenings
 from tests.simulation.invariants import check_end
@@ -109,8 +108,8 @@ class Simulation(Happenings):
             self.say("", run_id, "redrive, with the poison gone")
             self.outside.redrive(run_id)
         elif run.wake is None:
-            (waiting,) = run.open.values()
-            self.signal(run_id, waiting.name)
+            for name in {waiting.name for waiting in run.open.values() if waiting.due is None}:
+                self.signal(run_id, name)
         self._check()
 
     def _until_one_is_due(self, going: list[str]) -> None:
@@ -143,10 +142,8 @@ class Simulation(Happenings):
             return
         writers = set()
         for invocation in self.live:
-            request = invocation.request
-            if type(request) is Perform and is_mine(
-                self.memory.stored(invocation.run_id), request.run
-            ):
+            held = invocation.held
+            if held is not None and holds(self.memory.stored(invocation.run_id), held):
                 assert invocation.run_id not in writers, "I10 two invocations may write"
                 writers.add(invocation.run_id)
 

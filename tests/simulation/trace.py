@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 
 from sequential._model import ENDED_STATUSES, At, In, Run, Status, StepRecord, Wake
 from sequential._requests import (
-    Commit,
+    Abandon,
+    Await,
     Fetch,
     Load,
     Observe,
     Perform,
     Request,
     Send,
+    Start,
     Store,
     Wait,
 )
@@ -67,18 +69,26 @@ def _until(wake: Wake, zero: float) -> str:
 
 def told_request(request: Request | None) -> str:
     """Return in words what an invocation asks for."""
+    if isinstance(request, (Perform, Start)):
+        context, call = request.call.context, request.call
+        step = f"{call.category}.{call.name} at step {context.position}"
+        return f"{step}, attempt {context.attempt}"
+    if isinstance(request, (Store, Fetch, Observe)):
+        return type(request).__name__.lower()
+    return _told_wait(request)
+
+
+def _told_wait(request: Request | None) -> str:
     match request:
-        case Perform(call=call):
-            context = call.context
-            tool = f"{call.category}.{call.name}"
-            return f"{tool} at step {context.position}, attempt {context.attempt}"
+        case Abandon(position=position):
+            return f"step {position} is needed no more"
+        case Await():
+            return "wait for an answer"
         case Load(after=after):
             return f"load, steps from {after}"
         case Wait(seconds=seconds):
             return f"wait {seconds:g} s"
         case Send(delay=delay):
             return f"resume message, wanted in {delay:.1f} s"
-        case Commit() | None:
+        case _:
             return "begin"
-        case Store() | Fetch() | Observe():
-            return type(request).__name__.lower()

@@ -14,7 +14,7 @@ from sequential._model import At, Run, Status
 from sequential._outcomes import Lost
 from sequential._outside import Outside
 from sequential._protocol import NOW, Terms, claimed
-from sequential._requests import Commit, Perform
+from sequential._requests import Commit, Perform, Start
 from sequential.errors import StorageError
 from sequential.testing import FakeClock
 from sequential.testing._stage import Invocation, Process, Stage
@@ -131,9 +131,18 @@ class Traffic:
         process = self.stage.process(channel, registry(code))
         process.keeps = not self.choices.chance(0.3)
         process.seconds = self.choices.one_of((INFINITE, 60.0, 3.0))
+        process.order = self._lands
         if self._clocks:
             process.time.is_now(self.clock.now() + self.choices.one_of(_OFFSETS))
         return process
+
+    def _lands(self, flying: Sequence[str]) -> str:
+        """Draw who lands first; now and then nobody does for a while."""
+        if len(flying) > 1:
+            self.counts["several in flight"] += 1
+        if self.choices.below(8) == 7:
+            return ""
+        return self.choices.one_of(flying) if len(flying) > 1 else flying[0]
 
     def _start(self, run_id: str) -> None:
         choices = self.choices
@@ -158,9 +167,21 @@ class Traffic:
         stored, _ = self.stage.outside.create(held)
         self.live.append(process.begin(stored))
 
-    def _op(self) -> Op:
+    def _wide(self, kind: object, depth: int) -> Op:
+        """Draw an operation with branches."""
+        below, draw = self.choices.below, self.choices.one_of
+        if kind == "map":
+            return [kind, [1 + below(99) for _ in range(below(5))], draw((None, 1, 2))]
+        branches = [[self._op(depth + 1) for _ in range(1 + below(3))] for _ in range(1 + below(4))]
+        if kind == "race":
+            return [kind, branches]
+        return [kind, branches, draw(("raise", "collect")), draw((None, None, 1, 2))]
+
+    def _op(self, depth: int = 0) -> Op:
         draw = self.choices.one_of
-        kind = draw(_KINDS)
+        kind = draw(_KINDS if depth > 1 else (*_KINDS, *_WIDE))
+        if kind in _WIDE:
+            return self._wide(kind[0], depth)
         return [part if part is not int else 1 + self.choices.below(99) for part in (
             draw(option) if isinstance(option, tuple) else option for option in kind)]  # fmt: skip
 
@@ -243,19 +264,20 @@ class Traffic:
     def advance(self, invocation: Invocation) -> None:
         """Let *invocation* take one step, and look at what it did."""
         request, run_id = invocation.request, invocation.run_id
-        performs = type(request) is Perform
-        begins = performs and invocation._performing is None
+        performs, starts = type(request) is Perform, type(request) is Start
+        begins = starts or (performs and invocation._performing is None)
         if self.trace is not None and not isinstance(request, Commit):
             came_back = " came back" if performs and not begins else ""
             self.say(name_of(invocation.process), run_id, told_request(request) + came_back)
-        if performs and not begins and self._is_poison(invocation):
+        if (starts or (performs and not begins)) and self._is_poison(invocation):
             return
-        if isinstance(request, (Perform, Commit)) and request.run.owner:
+        if isinstance(request, (Perform, Start, Commit)) and request.run.owner:
             self._held[invocation] = request.run
         if not invocation.advance():
             self._over(invocation)
         elif begins:
-            self._look_at_executions(invocation)
+            assert isinstance(request, (Perform, Start))
+            self._look_at_executions(invocation, request.run.owner)
 
     def _over(self, invocation: Invocation) -> None:
         self.live.remove(invocation)
@@ -281,23 +303,19 @@ class Traffic:
         if not excused and stored.status is Status.RUNNING:
             assert (stored.fence, stored.owner) != (held.fence, held.owner), "I9 a run was left"
 
-    def _look_at_executions(self, invocation: Invocation) -> None:
+    def _look_at_executions(self, invocation: Invocation, owner: str) -> None:
         executions, channel = self.stage.executions, invocation.process.storage
-        request = invocation.request
-        assert isinstance(request, Perform)
         assert isinstance(channel, Channel)
         while self._executed < len(executions):
             done = executions[self._executed]
             self._executed += 1
             live = sum(each.run_id == done.run_id for each in self.live)
             assert channel.code is not None
-            self.executions.see(
-                done, self.memory.watched[done.run_id], channel.code, live, request.run.owner
-            )
+            self.executions.see(done, self.memory.watched[done.run_id], channel.code, live, owner)
 
     def _is_poison(self, invocation: Invocation) -> bool:
         request, watched = invocation.request, self.memory.watched[invocation.run_id]
-        assert isinstance(request, Perform)
+        assert isinstance(request, (Perform, Start))
         if request.call.name != "poison" or watched.cured:
             return False
         self.counts["poisoned"] += 1
@@ -363,4 +381,7 @@ _KINDS: tuple[tuple[object, ...], ...] = (
     ("secret", CANARY),
     ("stop", int),
     ("poison", int),
+    ("draw",),
 )
+_WIDE: tuple[tuple[str], ...] = (*[("gather",)] * 4, *[("race",)] * 4, *[("map",)] * 2)
+"""Operations with branches."""

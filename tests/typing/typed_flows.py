@@ -10,12 +10,16 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 from sequential import (
+    Raced,
     RetryPolicy,
     Sequential,
     Steps,
     ToolContext,
     det,
     flow,
+    gather,
+    map_tool,
+    race,
     save,
     sleep,
     tool,
@@ -105,6 +109,38 @@ async def signals() -> None:
     assert_type(await wait_for_signal("a", User, timeout=3), User)
     assert_type(await wait_for_signal("a", User, timeout=3, default=None), User | None)
     assert_type(await wait_for_signal("a"), Any)
+
+
+def half(user_id: int) -> Steps[int]:
+    user = yield from get_user(user_id)
+    return user.id
+
+
+@flow
+async def in_parallel(user_id: int) -> None:
+    both = await gather(get_user(user_id), charge(1))
+    assert_type(both, tuple[User, str])
+    mixed = await gather(half(1), coroutine(2), generator(3), sleep(1), max_concurrency=2)
+    assert_type(mixed, tuple[int, User, str, None])
+    many = await gather(*[get_user(n) for n in range(3)])
+    assert_type(many, tuple[User, ...])
+    collected = await gather(*[get_user(n) for n in range(3)], errors="collect")
+    assert_type(collected, tuple[User | Exception, ...])
+    nested = await gather(gather(half(1)), half(2))
+    assert_type(nested, tuple[tuple[int], int])
+    assert_type(await race(half(1), sleep(1)), Raced)
+    assert_type(await map_tool(get_user, range(3)), list[User])
+    assert_type(await map_tool(fetch_user, [1, 2], max_concurrency=1), list[User])
+    assert_type(await map_tool(half, [1]), list[int])
+
+
+@flow
+def in_parallel_by_steps(user_id: int) -> Steps[int]:
+    both = yield from gather(get_user(user_id), half(user_id))
+    assert_type(both, tuple[User, int])
+    raced = yield from race(half(1), sleep(1))
+    assert_type(raced.winner, int)
+    return both[1]
 
 
 def outside(app: Sequential) -> None:

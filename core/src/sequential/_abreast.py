@@ -13,15 +13,23 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from ._attempts import Settled, Waiting
+from ._model import Open, StepKind
+from ._player import Obstacle
 from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
 from ._settling import OutOfTime
 from ._steps import ToolStep
 from ._strands import Strand
+from .errors import ToolNotFound, ValuesError
 
 AT_ONCE = 64
 """Tool calls of one run that one invocation has under way at most: each takes a thread."""
 
+LOOK = 1.0
+"""Seconds between looks for messages while attempts are under way and steps wait for messages."""
+
 Ways = Settled | Waiting | OutOfTime
+Trouble = Obstacle | ToolNotFound | ValuesError
+Settle = Callable[[Strand, Open | None], Requests[Ways]]
 
 
 class _Task(NamedTuple):
@@ -33,23 +41,26 @@ class _Task(NamedTuple):
 
 
 class Came(NamedTuple):
-    """What the step of *strand* came to."""
+    """What the step of *strand* came to, or what keeps it from going on."""
 
     strand: Strand
-    how: Settled | OutOfTime
+    how: Settled | OutOfTime | Trouble
 
 
 class Abreast:
     """The steps that a run waits for, side by side.
 
     Args:
-        settle: Begins the settling of the step that a strand waits for.
+        settle: Begins the settling of the step that a strand waits for, from what was left of it.
         now: Returns the storage's time.
+
+    Attributes:
+        unsaved: Whether waits came about that a crash must not make anew: deadlines, and calls
+            that were made and not answered.
     """
 
-    def __init__(
-        self, settle: Callable[[Strand], Requests[Ways]], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, settle: Settle, now: Callable[[], float]) -> None:
+        self.unsaved = False
         self._settle = settle
         self._now = now
         self._strands: dict[str, Strand] = {}
@@ -59,6 +70,7 @@ class Abreast:
         self._flying: dict[str, _Task] = {}
         self._resting: dict[str, _Task] = {}
         self._waits: dict[str, Waiting] = {}
+        self._left: dict[str, Open] = {}
         self._named: dict[str, list[str]] = {}
         self._times: list[tuple[float, str]] = []  # a heap; also of what is over by now
 
@@ -70,15 +82,19 @@ class Abreast:
     def admit(self, strands: Iterable[Strand]) -> None:
         """Take in *strands*, which wait for steps."""
         for strand in strands:
-            if strand.asked is not None:
-                self._strands[strand.asked.position] = strand
-                self._queue(strand.asked.position)
+            asked = strand.asked
+            # One that was told to stop where it had just asked, and asked for its cleanup since,
+            # is there twice.
+            if asked is not None and asked.position not in self._strands:
+                self._strands[asked.position] = strand
+                self._queue(asked.position)
 
     def forget(self, position: str) -> Requests[None]:
         """Leave out the step at *position*: it is needed no more."""
         self._strands.pop(position, None)
         self._resting.pop(position, None)
         self._waits.pop(position, None)
+        self._left.pop(position, None)
         if self._flying.pop(position, None) is not None:
             yield Abandon(position)
 
@@ -91,25 +107,39 @@ class Abreast:
     def next(self, *, closing: bool) -> Requests[Came | None]:
         """Go on until a step came to something; None when there is only waiting left.
 
-        When *closing*, nothing is begun any more, and None comes when nothing is in flight.
+        Also None, with attempts in flight, when it is time to save the waits or to look for
+        messages. When *closing*, nothing is begun any more, and it comes when nothing is in flight.
         """
-        while True:
+        came: Came | None = None
+        while came is None:
             task = None if closing else self._startable()
             if task is not None:
                 came = yield from self._run(task, None)
             elif self._flying:
-                came = yield from self._arrived(None if closing else self._soonest())
+                if self.unsaved and not closing:
+                    return None
+                arrival: Arrival | None = yield Await(None if closing else self._patience())
+                if arrival is None:
+                    return None
+                came = yield from self._arrived(arrival)
             elif closing or not self._resting:
                 return None
             else:
                 yield Wait(self._soonest() or 0.0)
-                came = None
-            if came is not None:
-                return came
+        return came
 
     def waits(self) -> Mapping[str, Waiting]:
         """Return what the run has to wait for, by position."""
         return self._waits
+
+    def open(self) -> Mapping[str, Open]:
+        """Return what is open of steps that wait, or are about to be looked at again."""
+        return self._left
+
+    @property
+    def listens(self) -> bool:
+        """Whether any step waits for a message."""
+        return any(self._named.values())
 
     # -- whose turn it is --------------------------------------------------------------------
 
@@ -138,21 +168,23 @@ class Abreast:
             position = queue.popleft()
             strand = self._strands.get(position)
             if strand is not None:
-                return _Task(strand, position, self._settle(strand))
+                return _Task(strand, position, self._settle(strand, self._left.get(position)))
         return None
 
     def _soonest(self) -> float | None:
         """Return the seconds to the first moment at which something can go on by itself."""
         return max(0.0, self._times[0][0] - self._now()) if self._times else None
 
+    def _patience(self) -> float | None:
+        """Return for how many seconds an attempt in flight may be waited for."""
+        soonest = self._soonest()
+        return min(LOOK, soonest or LOOK) if self.listens else soonest
+
     # -- carrying on -------------------------------------------------------------------------
 
-    def _arrived(self, seconds: float | None) -> Requests[Came | None]:
-        arrival: Arrival | None = yield Await(seconds)
-        task = None if arrival is None else self._flying.pop(arrival.position, None)
-        if arrival is None or task is None:
-            return None
-        return (yield from self._run(task, arrival.done))
+    def _arrived(self, arrival: Arrival) -> Requests[Came | None]:
+        task = self._flying.pop(arrival.position, None)
+        return None if task is None else (yield from self._run(task, arrival.done))
 
     def _run(self, task: _Task, answer: object) -> Requests[Came | None]:
         """Advance *task* until it is over, or has an attempt in flight, or rests."""
@@ -166,9 +198,13 @@ class Abreast:
                     request = task.requests.throw(thrown)
             except StopIteration as stop:
                 return self._came(task, stop.value)
+            except (Obstacle, ToolNotFound, ValuesError) as trouble:
+                return Came(task.strand, trouble)
             if isinstance(request, Perform):
                 yield Start(request.call, request.run)
                 self._flying[task.position] = task
+                # The record knows more of it now: an attempt may have been announced.
+                self._left.pop(task.position, None)
                 return None
             if isinstance(request, Wait) and request.apart:
                 self._resting[task.position] = task
@@ -180,10 +216,15 @@ class Abreast:
                 error = raised
 
     def _came(self, task: _Task, how: Ways) -> Came | None:
-        if not isinstance(how, Waiting):
+        if isinstance(how, OutOfTime):
+            return Came(task.strand, how)
+        if isinstance(how, Settled):
             self._strands.pop(task.position, None)
+            self._left.pop(task.position, None)
             return Came(task.strand, how)
         self._waits[task.position] = how
+        self._left[task.position] = how.open
+        self.unsaved |= how.open.due is not None or how.open.kind is StepKind.TOOL
         if how.open.name:
             self._named.setdefault(how.open.name, []).append(task.position)
         if how.open.due is not None:

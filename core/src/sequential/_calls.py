@@ -31,13 +31,26 @@ def idempotency_key(
 
 
 class Hold:
-    """The claim under which a tool runs: told when it is lost, asked to be kept alive."""
+    """The claim under which a tool runs: told when it is lost, asked to be kept alive.
 
-    __slots__ = ("beats", "lost")
+    Attributes:
+        lost: Whether nobody wants the tool's result any more.
+        beats: How often the tool said that it is working.
+        on_abandon: Ends the tool, where it can be ended from outside.
+    """
+
+    __slots__ = ("beats", "lost", "on_abandon")
 
     def __init__(self) -> None:
         self.lost = False
         self.beats = 0
+        self.on_abandon: Callable[[], object] | None = None
+
+    def abandon(self) -> None:
+        """Say that the result is not wanted any more, and end what can be ended."""
+        self.lost = True
+        if self.on_abandon is not None:
+            self.on_abandon()
 
 
 class ToolContext:

@@ -15,9 +15,9 @@ from ._player import Obstacle, Over, Player
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
-from ._runner import result_place
 from ._steps import ContinueStep
 from ._storage import Storage
+from ._written import result_place
 from .errors import (
     FlowNotFound,
     NotEncodable,

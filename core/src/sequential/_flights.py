@@ -59,9 +59,10 @@ class Flights:
 
     def wait(self, seconds: float | None) -> Arrival | None:
         """Return the first end that is there, or comes within *seconds*; None for any time."""
+        longest = None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
         while True:
             try:
-                hold, end = self._landed.get(timeout=seconds)
+                hold, end = self._landed.get(timeout=longest)
             except queue.Empty:
                 return None
             if isinstance(end, BaseException):
@@ -78,7 +79,7 @@ class Flights:
     def _abandon(self, position: str) -> None:
         hold = self._under_way.pop(position, None)
         if hold is not None:
-            hold.lost = True
+            hold.abandon()
 
 
 class InTurn(Flights):

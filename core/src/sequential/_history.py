@@ -39,8 +39,8 @@ from ._model import (
 from ._payload import Place
 from ._player import input_place, value_place
 from ._requests import Engine
-from ._runner import result_place
 from ._storage import Loaded
+from ._written import result_place
 from .errors import HistoryUnreadable, RecordCorrupt, RunStatusWrong, ValuesError
 
 FORM = "sequential-history"

@@ -115,6 +115,21 @@ class Holding:
                 raise LeaseLost(held.run_id)
             self.run = found.run
 
+    def refresh(self) -> Requests[None]:
+        """Read the record again, for messages that came meanwhile, if the storage answers.
+
+        Raises:
+            LeaseLost: Another invocation has the run.
+        """
+        try:
+            found: Loaded | None = yield Load(self.run.run_id, self.run.cursor)
+        except StorageUnavailable:
+            return
+        if found is None or not is_mine(found.run, self.run):
+            raise LeaseLost(self.run.run_id)
+        if found.run.version > self.run.version:
+            self.run = found.run
+
     def _stored(self, run: Run, records: Sequence[StepRecord]) -> None:
         self.run = run
         self.gained += len(records)

@@ -40,8 +40,9 @@ from ._player import Obstacle, Player
 from ._protocol import block, give_up, is_due, release
 from ._redaction import redacted_text
 from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World
-from ._runner import Turn, result_place
+from ._runner import Turn
 from ._storage import Loaded
+from ._written import result_place
 from .errors import (
     LeaseLost,
     OutcomeUnknown,

@@ -48,6 +48,7 @@ class Leases:
         self._table: dict[int, Lease] = {}
         self._stop = threading.Event()
         self._pid = 0
+        self._starting = threading.Lock()
 
     def add(self, run: Run, hold: Hold) -> Lease:
         """Keep the lease of *run* alive until `remove`."""
@@ -75,11 +76,14 @@ class Leases:
         self._pid = 0
 
     def _start(self) -> None:
-        self._pid = os.getpid()
-        self._stop = threading.Event()
-        threading.Thread(
-            target=self._look, args=(self._stop,), daemon=True, name="sequential-leases"
-        ).start()
+        with self._starting:
+            if self._pid == os.getpid():
+                return
+            self._pid = os.getpid()
+            self._stop = threading.Event()
+            threading.Thread(
+                target=self._look, args=(self._stop,), daemon=True, name="sequential-leases"
+            ).start()
 
     def _look(self, stop: threading.Event) -> None:
         # A twelfth: a lease due for renewal at a third is seen well before a half.

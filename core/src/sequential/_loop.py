@@ -18,7 +18,9 @@ from .errors import StepTimedOut
 
 
 def run_on_loop(function: Callable[..., Any], arguments: dict[str, Any], call: ToolCall) -> object:
-    """Run the async *function* on the loop and return its result; cancel it when time is up.
+    """Run the async *function* on the loop and return its result.
+
+    It is cancelled when its time is up, or when nobody wants its result any more.
 
     Raises:
         StepTimedOut: It took longer than the call's timeout.
@@ -27,6 +29,10 @@ def run_on_loop(function: Callable[..., Any], arguments: dict[str, Any], call: T
     context = contextvars.copy_context()
     coroutine = context.run(function, **arguments)
     done = asyncio.run_coroutine_threadsafe(_within(coroutine, context), _LOOP.get())
+    hold = call.context.hold
+    hold.on_abandon = done.cancel
+    if hold.lost:
+        done.cancel()
     try:
         return done.result(call.timeout)
     except concurrent.futures.TimeoutError as error:

@@ -94,7 +94,7 @@ def gather(
 ) -> ParallelStep[tuple[A, B, C, D]]: ...
 @overload
 def gather(
-    *branches: Branch[T], max_concurrency: int | None = None
+    *branches: Branch[T], errors: Literal["raise"] = "raise", max_concurrency: int | None = None
 ) -> ParallelStep[tuple[T, ...]]: ...
 @overload
 def gather(
@@ -162,6 +162,17 @@ def map_tool(
     return _gathered("map_tool", list(map(tool, items)), list, errors, max_concurrency)
 
 
+def close_all(branches: Iterable[object]) -> None:
+    """Close *branches*, which have not begun and never will."""
+    for branch in branches:
+        if isinstance(branch, Step):
+            branch.asked = True
+        if isinstance(branch, ParallelStep):
+            close_all(branch.branches)
+        elif isinstance(branch, GeneratorType | CoroutineType):
+            branch.close()
+
+
 def _gathered(
     what: str,
     branches: Sequence[object],
@@ -169,14 +180,16 @@ def _gathered(
     errors: OnError,
     at_once: int | None,
 ) -> ParallelStep[Any]:
+    taken = _taken(what, branches)
+    whole = isinstance(at_once, int) and not isinstance(at_once, bool)
+    msg = ""
     if errors not in get_args(OnError):
         msg = f'{what}: errors = {errors!r:.80} cannot be used; use "raise" or "collect"'
-        raise ValueError(msg)
-    whole = isinstance(at_once, int) and not isinstance(at_once, bool)
-    if at_once is not None and (not whole or at_once < 1):
+    elif at_once is not None and (not whole or at_once < 1):
         msg = f"{what}: max_concurrency = {at_once!r:.80} cannot be used; give 1 or more, or None"
+    if msg:
+        close_all(taken)
         raise ValueError(msg)
-    taken = _taken(what, branches)
     return ParallelStep(taken, make, collect=errors == "collect", at_once=at_once)
 
 
@@ -190,6 +203,7 @@ def _taken(what: str, branches: Sequence[object]) -> Sequence[object]:
     for number, branch in enumerate(branches):
         step = as_step(branch)
         if step is None and not isinstance(branch, GeneratorType | CoroutineType):
+            close_all(branches)
             msg = (
                 f"branch {number} of {what} is {type(branch).__name__} {branch!r:.80}; a branch is"
                 " a step (a tool that was called, sleep(...)), or a generator or coroutine that"
@@ -202,4 +216,13 @@ def _taken(what: str, branches: Sequence[object]) -> Sequence[object]:
     return tuple(taken)
 
 
-__all__ = ["Branch", "OnError", "ParallelStep", "Raced", "gather", "map_tool", "race"]
+__all__ = [
+    "Branch",
+    "OnError",
+    "ParallelStep",
+    "Raced",
+    "close_all",
+    "gather",
+    "map_tool",
+    "race",
+]

@@ -94,6 +94,10 @@ class Player:
         return {} if self.strands is None else self.strands.waiting
 
     @property
+    def _dropped(self) -> Mapping[str, None]:
+        return {} if self.strands is None else self.strands.dropped
+
+    @property
     def alone(self) -> Strand | None:
         """The flow itself where it waits for one step; None where it waits for branches."""
         assert self.strands is not None
@@ -107,17 +111,23 @@ class Player:
             Obstacle: History and code disagree, or the flow cannot be called or go on.
         """
         over = None if self.strands is not None else (yield from self._call(run))
-        while over is None and self.ready:
+        assert self.strands is not None
+        dropped, strict = self.strands.dropped, self.engine.payloads.strict
+        while self.ready:
             record = self.ready[0]
+            if dropped and record.position in dropped:
+                # Recorded together with what made it needless, or under code that needed it.
+                self.ready.popleft()
+                continue
+            if over is not None:
+                raise self._changed(run, record, None)
             strand = self._matching(run, record)
             self.ready.popleft()
             data = record.value.data
-            if record.value.ref is not None or record.value.codecs or self.engine.payloads.strict:
+            if record.value.ref is not None or record.value.codecs or strict:
                 place = value_place(run, record.position)
                 data = yield from self._unwrapped(record.value, place)
             over = self._feed(run, strand, record, data)
-        if self.ready:
-            raise self._changed(run, self.ready[0], None)
         return over
 
     def _call(self, run: Run) -> Requests[Over | None]:
@@ -204,7 +214,8 @@ class Player:
 
     def _matching(self, run: Run, record: StepRecord) -> Strand:
         """Return the strand that waits for what *record* is of."""
-        strand = self.waiting.get(record.position)
+        assert self.strands is not None
+        strand = self.strands.waiting.get(record.position)
         asked = None if strand is None else strand.asked
         if strand is None or asked is None:
             other = next(iter(self.waiting.values()), None)
@@ -238,13 +249,23 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        scope.replaying = self._quiet or bool(self.ready) or strand.position in run.open
+        scope.replaying = (
+            self._quiet or bool(self.ready) or (bool(run.open) and self._is_before(run.open))
+        )
         return self._went_on(strand, given)
+
+    def _is_before(self, positions: Iterable[str]) -> bool:
+        """Tell whether the flow has not come to all of *positions* yet."""
+        asked, dropped = self.waiting, self._dropped
+        return any(each not in asked and each not in dropped for each in positions)
 
     def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
         outcome = record.outcome
         if outcome is StepOutcome.CANCELLED:
-            return Ended(error=RunCancelled(run.run_id))
+            cancel = RunCancelled(run.run_id)
+            assert self.strands is not None
+            self.strands.revoke(cancel)
+            return Ended(error=cancel)
         if isinstance(step, ToolStep):
             if outcome is StepOutcome.ERROR:
                 failed = tool_error(record.tool, data, record.attempts)

@@ -14,30 +14,29 @@ from . import _codec
 from ._abreast import Abreast
 from ._attempts import Settled, Waiting, first_message
 from ._events import RunEnded, StepRecorded
-from ._failure import error_value
 from ._holding import Holding
 from ._model import (
     At,
-    ErrorValue,
     Open,
-    Payload,
     Run,
-    Status,
     StepKind,
     StepOutcome,
     StepRecord,
     evolve,
 )
 from ._outcomes import Paused
-from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
+from ._payload import RECORD_LIMIT
 from ._player import Obstacle, Over, Player, input_place
 from ._protocol import CANCEL, NOW, Gain, continue_as_new, end, give_up, keep, park, release
-from ._replay import Asked
-from ._requests import Observe, Requests, Send, Store
+from ._requests import Observe, Requests, Send
 from ._settling import NULL, OutOfTime, Settling
 from ._steps import ContinueStep
 from ._strands import Strand
-from .errors import InputMismatch, NotEncodable, RunCancelled, ToolNotFound, ValuesError
+from ._written import Written
+from .errors import InputMismatch, ValuesError
+
+_EVERYWHERE = ""
+"""Where trouble stands that is not of one step."""
 
 
 class Turn:
@@ -52,10 +51,11 @@ class Turn:
         self.holding = holding
         self.player = player
         self._settling = Settling(holding, player)
+        self._written = Written(holding)
         self._abreast: Abreast | None = None
         # Why nothing more is begun, while what is in flight is still recorded.
         self._closing = ""
-        self._trouble: Exception | None = None
+        self._troubles: dict[str, Exception] = {}
 
     def carry(self) -> Requests[Paused | None]:
         """Go on from wherever the flow stands; return a pause, or None when the run has ended.
@@ -64,12 +64,12 @@ class Turn:
             Obstacle: The run must be blocked.
             LeaseLost: Another invocation has the run.
         """
-        self._closing, self._trouble = "", None
+        self._closing, self._troubles = "", {}
         while True:
             try:
                 over = yield from self.player.play(self.holding.run)
             except Obstacle as obstacle:
-                self._trouble = obstacle
+                self._troubles[_EVERYWHERE] = obstacle
                 yield from self._record_flying()
                 raise
             if over is not None:
@@ -86,47 +86,72 @@ class Turn:
         strand = self.player.alone
         if strand is None or self._closing:
             return (yield from self._side_by_side())
-        yield from self._forget()
+        if self._abreast is not None:
+            yield from self._forget()
         holding, asked = self.holding, strand.asked
         assert asked is not None
         holding.look()
-        self._settling.check(strand)
+        if holding.run.open:
+            self._refuse_left()
+            self._settling.check(strand)
         if isinstance(strand.step, ContinueStep):
             return (yield from self._continue(strand.step))
-        if self._is_cancelled():
+        if holding.run.inbox and self._is_cancelled():
             return (yield from self._cancel())
         settled = yield from self._settling.settle(strand)
         if isinstance(settled, OutOfTime):
             return (yield from self._rather_pause())
         if isinstance(settled, Waiting):
             return (yield from self._wait({asked.position: settled}))
-        return (yield from self._record(strand, settled))
+        return (yield from self._record_all(((strand, settled),)))
 
     def _side_by_side(self) -> Requests[Paused | None]:
         """Go on with the steps of several strands until one is settled, or all wait."""
         abreast = yield from self._followed()
         while True:
             self._look_again(abreast)
-            closing = bool(self._closing or self._trouble) or self._is_cancelled()
-            try:
-                came = yield from abreast.next(closing=closing)
-            except (Obstacle, ToolNotFound, ValuesError) as trouble:
-                # What others have in flight is recorded first, or it would be done again.
-                self._trouble = trouble
-                continue
-            if came is not None and isinstance(came.how, Settled):
-                return (yield from self._record(came.strand, came.how))
-            if came is not None:
-                self._closing = self._why_closing()
-            elif closing or not self._is_unseen():
+            # What is in flight is recorded first, whatever it is: it would be done again.
+            closing = bool(self._closing or self._trouble()) or self._is_cancelled()
+            came = yield from abreast.next(closing=closing)
+            if came is None and abreast.flying:
+                yield from self._meanwhile(abreast)
+            elif came is None and (closing or not self._is_unseen()):
                 return (yield from self._let_go(abreast))
+            elif came is None:
+                continue
+            elif isinstance(came.how, Settled):
+                return (yield from self._record(came.strand, came.how))
+            elif isinstance(came.how, OutOfTime):
+                self._closing = self._why_closing()
+            else:
+                assert came.strand.asked is not None
+                self._troubles[came.strand.asked.position] = came.how
+
+    def _meanwhile(self, abreast: Abreast) -> Requests[None]:
+        """Save what a crash must not make anew, and look for messages, while others go on."""
+        holding = self.holding
+        if abreast.unsaved:
+            terms, now = holding.engine.terms, holding.world.now()
+            yield from holding.commit(lambda run: keep(run, Gain(open=self._open(run)), now, terms))
+            abreast.unsaved = False
+        elif abreast.listens:
+            yield from holding.refresh()
+
+    def _trouble(self) -> Exception | None:
+        """Return what keeps a step that is still needed from going on, if anything does."""
+        waiting = self.player.waiting
+        return next(
+            (each for at, each in self._troubles.items() if at == _EVERYWHERE or at in waiting),
+            None,
+        )
 
     def _let_go(self, abreast: Abreast) -> Requests[Paused | None]:
         """Do what is to be done when nothing is in flight and nothing can go on."""
-        if self._trouble is not None:
-            raise self._trouble
         if self._is_cancelled():
             return (yield from self._cancel())
+        trouble = self._trouble()
+        if trouble is not None:
+            raise trouble
         if self._closing:
             return (yield from self._rather_pause())
         return (yield from self._wait(abreast.waits()))
@@ -174,23 +199,31 @@ class Turn:
     def _record_flying(self) -> Requests[None]:
         """Record what is in flight although the flow cannot go on: it would be done again."""
         while self._abreast is not None:
-            came = yield from self._abreast.next(closing=True)
+            abreast = yield from self._followed()
+            came = yield from abreast.next(closing=True)
             if came is None:
                 return
             if isinstance(came.how, Settled):
                 yield from self._record(came.strand, came.how)
 
     def _is_cancelled(self) -> bool:
-        run = self.holding.run
-        return bool(run.inbox) and first_message(self.holding, CANCEL) is not None
+        """Tell whether a cancel is there, and somebody who is to be told.
+
+        Branches that were told to stop are left to clean up.
+        """
+        if not self.holding.run.inbox or first_message(self.holding, CANCEL) is None:
+            return False
+        return any(not strand.told for strand in self.player.waiting.values())
 
     def _cancel(self) -> Requests[Paused | None]:
-        """Record the cancel at every step that the flow waits for."""
+        """Record the cancel at every step that the flow waits for, but for those of cleanup."""
         message = first_message(self.holding, CANCEL)
         assert message is not None
         self._settling.refuse_full()
         now, settled = self.holding.world.now(), []
         for position, strand in self.player.waiting.items():
+            if strand.told:
+                continue
             found = self.holding.run.open.get(position)
             started = now if found is None else found.started
             ended = Settled(StepOutcome.CANCELLED, NULL, 1, (message.id,), started)
@@ -226,11 +259,15 @@ class Turn:
         holding, op_id = self.holding, self.holding.world.token()
         records: list[StepRecord] = []
         for strand, ended in settled:
-            record = yield from self._made(strand, ended, op_id, len(records))
+            record = yield from self._written.record(strand, ended, op_id, len(records))
             records.append(record)
         done = [record.position for record in records]
         consumed = tuple(dict.fromkeys(each for _, ended in settled for each in ended.consumed))
-        reason = "" if self._trouble else self._closing or self._pause_reason(records)
+        reason = (
+            ""
+            if self._troubles and self._trouble()
+            else self._closing or self._pause_reason(records)
+        )
         parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
         terms, known, now = holding.engine.terms, holding.known, holding.world.now()
         count = len(records)
@@ -240,6 +277,8 @@ class Turn:
             return park(run, gain, NOW, known) if parks else keep(run, gain, now, terms)
 
         yield from holding.commit(recorded, op_id, records)
+        if self._abreast is not None:
+            self._abreast.unsaved = False
         self.player.ready.extend(records)
         if holding.engine.observed:
             for record in records:
@@ -250,48 +289,15 @@ class Turn:
         self._abreast = None
         return (yield from self._paused(reason, done[-1]))
 
-    def _made(
-        self, strand: Strand, settled: Settled, op_id: str, before: int
-    ) -> Requests[StepRecord]:
-        """Return the record of a step; *before* records go with it in front."""
-        run, asked, payloads = self.holding.run, strand.asked, self.holding.engine.payloads
-        assert asked is not None
-        value = payloads.wrap_part(settled.data, run, f"{asked.position}:value")
-        if len(value.data) > INLINE_LIMIT:
-            value = yield from self._cut(value)
-        return StepRecord(
-            run.generation,
-            run.cursor + before,
-            asked.position,
-            asked.kind,
-            asked.tool,
-            asked.fingerprint,
-            settled.outcome,
-            value,
-            self._shown_input(asked),
-            settled.attempts,
-            settled.started,
-            self.holding.world.now(),
-            run.fence,
-            op_id,
-        )
-
     def _open(self, run: Run, done: Collection[str] = ()) -> Mapping[str, Open]:
         """Return what is open in *run* besides the steps at the positions *done*."""
-        waits = {} if self._abreast is None else self._abreast.waits()
-        if not run.open and not waits:
+        left = {} if self._abreast is None else self._abreast.open()
+        if not run.open and not left:
             return {}
         waiting = self.player.waiting
         found = {key: each for key, each in run.open.items() if key in waiting}
-        found |= {key: wait.open for key, wait in waits.items()}
+        found |= left
         return {key: each for key, each in found.items() if key not in done}
-
-    def _shown_input(self, asked: Asked) -> Payload | None:
-        data = asked.input
-        if data is None or len(data) > INLINE_LIMIT:
-            return None
-        part = f"{asked.position}:input"
-        return self.holding.engine.payloads.wrap_part(data, self.holding.run, part)
 
     def _pause_reason(self, records: Sequence[StepRecord]) -> str:
         policy, world = self.holding.engine.policy, self.holding.world
@@ -314,6 +320,7 @@ class Turn:
         gain = Gain(open={key: wait.open for key, wait in waits.items()}, consumed=consumed)
         known = self.holding.known
         yield from self.holding.commit(lambda run: park(run, gain, wake, known))
+        self._abreast = None
         position, first = next(iter(waits.items()))
         return (yield from self._paused(first.reason, position))
 
@@ -332,7 +339,7 @@ class Turn:
         except (ValuesError, InputMismatch) as error:
             raise Obstacle("input", f"continue_as_new: {error}") from error
         place = input_place(self.holding.run.run_id)
-        payload = yield from self._stored(data, place, RECORD_LIMIT)
+        payload = yield from self._written.stored(data, place, RECORD_LIMIT)
         now = self.holding.world.now()
         yield from self.holding.commit(lambda run: continue_as_new(run, payload, now))
         return (yield from self._paused("continued"))
@@ -341,7 +348,7 @@ class Turn:
         holding = self.holding
         yield from self._forget()
         self._refuse_left()
-        status, result, failure = yield from self._outcome(over)
+        status, result, failure = yield from self._written.outcome(over)
         now, terms = holding.world.now(), holding.engine.terms
 
         def ended(run: Run) -> Run:
@@ -350,30 +357,3 @@ class Turn:
         yield from holding.commit(ended)
         if holding.engine.observed:
             yield Observe(RunEnded(holding.run, now, self.player.spent))
-
-    def _outcome(self, over: Over) -> Requests[tuple[Status, Payload | None, ErrorValue | None]]:
-        error = over.error
-        if error is None:
-            try:
-                data = _codec.encode(over.result)
-                place = result_place(self.holding.run)
-                return Status.COMPLETED, (yield from self._stored(data, place, INLINE_LIMIT)), None
-            except NotEncodable as refused:
-                error = refused
-        if isinstance(error, RunCancelled):
-            return Status.CANCELLED, None, None
-        failure, holding = error_value(error)._replace(position=over.position), self.holding
-        return Status.FAILED, None, holding.engine.payloads.seal_error(failure, holding.run)
-
-    def _stored(self, data: bytes, place: Place, limit: int) -> Requests[Payload]:
-        payload = self.holding.engine.payloads.wrap(data, place)
-        return payload if len(payload.data) <= limit else (yield from self._cut(payload))
-
-    def _cut(self, payload: Payload) -> Requests[Payload]:
-        digest = yield Store(self.holding.run.run_id, payload.data)
-        return payload._replace(data=b"", ref=digest)
-
-
-def result_place(run: Run) -> Place:
-    """Return the place of a run's result."""
-    return Place(run.run_id, run.generation, "result")

@@ -37,8 +37,12 @@ class Settling:
         self._holding = holding
         self._player = player
 
-    def settle(self, strand: Strand) -> Requests[Settled | Waiting | OutOfTime]:
-        """Carry the step that *strand* waits for on from what the record has open for it, or anew.
+    def settle(
+        self, strand: Strand, left: Open | None = None
+    ) -> Requests[Settled | Waiting | OutOfTime]:
+        """Carry on the step that *strand* waits for, from *left* or what the record has open.
+
+        *left* is what an earlier look at it came to, which may not have been committed yet.
 
         Raises:
             Obstacle: Another step was begun here, or the history is full.
@@ -46,7 +50,8 @@ class Settling:
         """
         holding, step, asked = self._holding, strand.step, strand.asked
         assert asked is not None
-        found = self.check(strand)
+        stored = self.check(strand)
+        found = left or stored
         self.refuse_full()
         started = holding.world.now() if found is None else found.started
         if isinstance(step, ToolStep):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ._frame import Frame
-from ._parallel import ParallelStep, Raced
+from ._parallel import ParallelStep, Raced, close_all
 from ._replay import Asked
 from ._steps import Step
 from .errors import BranchCancelled, NotAStep, NotEncodable, RunCancelled
@@ -64,6 +64,16 @@ class Strand:
             return self._place
         return f"{self._place}.{self._count}" if self._place else str(self._count)
 
+    @property
+    def told(self) -> bool:
+        """Whether it, or what it is a branch of, was told to stop: what it does now is cleanup."""
+        strand: Strand | None = self
+        while strand is not None:
+            if strand.cancelled:
+                return True
+            strand = None if strand.above is None else strand.above.owner
+        return False
+
     def count(self) -> None:
         """Take the next position as used."""
         self._count += 1
@@ -97,6 +107,7 @@ class Fork:
         position: Where it stands.
         live: Branches that have begun and not ended, by index.
         unwanted: Whether its owner was cancelled.
+        revoked: The cancel of the run that its owner gets instead of what it came to.
     """
 
     def __init__(self, owner: Strand, step: ParallelStep[Any]) -> None:
@@ -104,25 +115,31 @@ class Fork:
         self.position = owner.position
         self.live: dict[int, Strand] = {}
         self.unwanted = False
+        self.revoked: RunCancelled | None = None
         self._step = step
         self._begun = 0
+        self._told = False
         self._ends: dict[int, Ended] = {}
         self._verdict: tuple[int, Ended] | None = None
 
     @property
     def over(self) -> bool:
         """Whether no branch runs and none will."""
-        return not self.live and (self._stopped or self._begun == len(self._step.branches))
+        return not self.live and (self._begins_no_more or self._begun == len(self._step.branches))
 
     @property
     def _stopped(self) -> bool:
         return self.unwanted or self._verdict is not None
 
+    @property
+    def _begins_no_more(self) -> bool:
+        return self._stopped or self._told
+
     def begin(self) -> Strand | None:
         """Return the next branch if one may begin; it is live from now on."""
         step, index = self._step, self._begun
         full = step.at_once is not None and len(self.live) >= step.at_once
-        if self._stopped or full or index == len(step.branches):
+        if self._begins_no_more or full or index == len(step.branches):
             return None
         self._begun += 1
         branch = step.branches[index]
@@ -136,6 +153,7 @@ class Fork:
         self._ends[strand.index] = ended
         # A cancel of the run reaches every branch by itself: nobody's victory, nobody's fault.
         told = isinstance(ended.error, RunCancelled)
+        self._told |= told
         decides = self._step.first or (ended.error is not None and not self._step.collect)
         if self._stopped or told or not decides:
             return False
@@ -143,16 +161,16 @@ class Fork:
         return True
 
     def close_unbegun(self) -> None:
-        """Close the branches that have not begun and, when others decided, never will."""
-        if self._stopped:
-            for branch in self._step.branches[self._begun :]:
-                if not isinstance(branch, Step):
-                    branch.close()  # type: ignore[attr-defined]
+        """Close the branches that have not begun, where no more begin."""
+        if self._begins_no_more:
+            close_all(self._step.branches[self._begun :])
 
     def outcome(self) -> Ended:
         """Return what the parallel step came to."""
         if self.unwanted:
             return Ended(error=BranchCancelled())
+        if self.revoked is not None:
+            return Ended(error=self.revoked)
         if self._verdict is not None:
             index, ended = self._verdict
             raced = self._step.first and ended.error is None
@@ -191,7 +209,8 @@ class Strands:
         self.waiting: dict[str, Strand] = {}
         self.fresh: list[Strand] = []
         self.dropped: dict[str, None] = {}
-        self._told = 0
+        self._untold: list[str] = []
+        self._decided: dict[Fork, None] = {}
         self.ended: Ended | None = None
         self._ask = ask
         # What is still to be done, the last first: what follows from a thing is done before the
@@ -204,14 +223,23 @@ class Strands:
         Raises:
             NotAStep: A strand asked for something else.
         """
-        self._to_do.append(lambda: self._give(strand, given))
+        self._give(strand, given)
         while self._to_do:
             self._to_do.pop()()
 
+    def revoke(self, cancel: RunCancelled) -> None:
+        """Let *cancel* reach those who wait for nothing but the cleanup of branches.
+
+        They stand at no step at which it could be raised. The cleanup itself goes to its end.
+        """
+        for fork in self._decided:
+            if not (fork.unwanted or fork.owner.told):
+                fork.revoked = cancel
+
     def lately_dropped(self) -> Sequence[str]:
         """Return the positions that were dropped since this was last asked."""
-        told, self._told = self._told, len(self.dropped)
-        return list(self.dropped)[told:]
+        told, self._untold = self._untold, []
+        return told
 
     def discard(self) -> None:
         """Unwind all of it, the innermost branches first."""
@@ -270,7 +298,7 @@ class Strands:
             self._begin_next(fork)
 
     def _stop(self, fork: Fork) -> None:
-        fork.close_unbegun()
+        self._decided[fork] = None
         # The last one first: of what is to be done, the last is done first.
         for strand in reversed(fork.live.values()):
             self._to_do.append(lambda strand=strand: self._cancel(strand))  # type: ignore[misc]
@@ -288,12 +316,15 @@ class Strands:
             return
         if strand.asked is not None:
             self.dropped[strand.asked.position] = None
+            self._untold.append(strand.asked.position)
         self._give(strand, Ended(error=BranchCancelled()))
 
     def _go_on_if_over(self, fork: Fork) -> None:
         owner = fork.owner
         if fork.over and owner.below is fork:
+            fork.close_unbegun()
             owner.below = None
+            self._decided.pop(fork, None)
             self._to_do.append(lambda: self._give(owner, fork.outcome()))
 
 

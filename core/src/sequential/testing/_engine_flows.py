@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._calls import ToolContext
+from .._parallel import gather
 from .._registry import Registry, flow, tool
 from .._steps import Steps, continue_as_new, save, sleep, tool_call, wait_for_signal
 from .._tools import RetryPolicy
@@ -27,9 +28,12 @@ RESULTS = {
     "odd": (b'["ResultNotEncodable",2]',),
     "stubborn": (b"[5,2]",),
     "counting": (b"3",),
+    "spread": (b"[1,2,3,4]",),
+    "spread-once": (b"[1,2]", b"[-1,2]"),
 }
 """What each flow returns, undisturbed or not, as it is stored."""
 
+_NAMES = ("first", "second", "third")
 _LATER = RetryPolicy(max_attempts=3, first=120.0, jitter=False)
 
 
@@ -85,6 +89,7 @@ def make_registry(places: Places, code: str = "") -> Registry:
         _errands(known, places, tools, code)
         _others(known, places, tools)
         _longer_ones(known, tools)
+        _side_by_side(known, places, tools)
     return known
 
 
@@ -185,6 +190,25 @@ def _others(known: Registry, places: Places, tools: dict[str, Tool]) -> None:
     async def stubborn() -> list[int]:
         places.here("body")
         return [await tools["flaky"](5), await tools["second"](2)]
+
+
+def _side_by_side(known: Registry, places: Places, tools: dict[str, Tool]) -> None:
+    @flow(name="spread", registry=known)
+    def spread() -> Steps[list[int]]:
+        places.here("body")
+        got = yield from gather(*[tools[name](n) for n, name in enumerate(_NAMES, 1)])
+        return [*got, (yield from tools["undo"](4))]
+
+    async def once_or(instead: int) -> int:
+        try:
+            return int(await tools["once"](1))
+        except ToolError as error:
+            return instead if error.type == "StepInterrupted" else -2
+
+    @flow(name="spread-once", registry=known)
+    async def spread_once() -> list[int]:
+        places.here("body")
+        return list(await gather(once_or(-1), tools["second"](2)))
 
 
 def _longer_ones(known: Registry, tools: dict[str, Tool]) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ._engine_row import Row
 from ._engine_rows_begin import BEGIN
+from ._engine_rows_branches import BRANCHES
 from ._engine_rows_replay import REPLAY
 from ._engine_rows_steps import STEPS
 from ._engine_rows_tending import TENDING
@@ -19,7 +20,7 @@ from ._engine_rows_zombies import ZOMBIES
 from ._engine_scene import ACTORS, Actor
 
 ROWS: Sequence[Row] = sorted(
-    (*BEGIN, *REPLAY, *STEPS, *TENDING, *TROUBLE, *ZOMBIES), key=lambda row: row.name
+    (*BEGIN, *BRANCHES, *REPLAY, *STEPS, *TENDING, *TROUBLE, *ZOMBIES), key=lambda row: row.name
 )
 
 NAMES = (

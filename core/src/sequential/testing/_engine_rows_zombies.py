@@ -39,7 +39,7 @@ def _is_perform(request: object) -> bool:
 # -- overtaken -----------------------------------------------------------------------------------
 
 
-def _frozen(
+def frozen(
     name: str, wanted: Wanted, flow: str = "errand", *, in_tool: bool = False, stop: bool = False
 ) -> Callable[[Scene], None]:
     """Return what freezes an invocation until the next actor holds the run, and wakes it then."""
@@ -247,33 +247,33 @@ def _zombie(
 
 
 ZOMBIES = (
-    _zombie("F25", "step", "a step is committed after a new claim", _frozen("F25", is_step)),
+    _zombie("F25", "step", "a step is committed after a new claim", frozen("F25", is_step)),
     _zombie(
         "F25",
         "end",
         "the end is committed after a new claim",
-        _frozen("F25", is_end),
+        frozen("F25", is_end),
         "when-waiting",
     ),
     _zombie(
         "F25",
         "park",
         "a wait is committed after a new claim",
-        _frozen("F25", is_park, "letter"),
+        frozen("F25", is_park, "letter"),
         "when-waiting",
     ),
     _zombie(
         "F25",
         "release",
         "an invocation lets go after a new claim",
-        _frozen("F25", _is_release, stop=True),
+        frozen("F25", _is_release, stop=True),
         "when-waiting",
     ),
     _zombie(
         "F25",
         "intent",
         "an intent is committed after a new claim",
-        _frozen("F25", is_intent, "careful"),
+        frozen("F25", is_intent, "careful"),
     ),
     Row(
         "F26",
@@ -290,23 +290,21 @@ ZOMBIES = (
         _cloned("careful", is_intent),
         "intent",
     ),
-    _zombie("F34", "F16", "frozen between intent and tool", _frozen("F34", _is_perform, "careful")),
-    _zombie("F34", "F17", "frozen right before the tool", _frozen("F34", _is_perform)),
-    _zombie("F34", "F18", "frozen in the tool", _frozen("F34", _is_perform, in_tool=True)),
+    _zombie("F34", "F16", "frozen between intent and tool", frozen("F34", _is_perform, "careful")),
+    _zombie("F34", "F17", "frozen right before the tool", frozen("F34", _is_perform)),
+    _zombie("F34", "F18", "frozen in the tool", frozen("F34", _is_perform, in_tool=True)),
     _zombie(
         "F34",
         "F16-in-tool",
         "frozen in an at-most-once tool",
-        _frozen("F34", _is_perform, "careful", in_tool=True),
+        frozen("F34", _is_perform, "careful", in_tool=True),
     ),
-    _zombie(
-        "F34", "F20", "frozen after a large value was stored", _frozen("F34", is_step, "bulky")
-    ),
+    _zombie("F34", "F20", "frozen after a large value was stored", frozen("F34", is_step, "bulky")),
     _zombie(
         "F34",
         "F22",
         "frozen before the commit of a step that keeps the claim",
-        _frozen("F34", is_step),
+        frozen("F34", is_step),
         "when-waiting",
     ),
     *[

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from .._calling import RegisteredTools
-from .._calls import ToolCall
 from .._invoke import Invoked, begin, resume
 from .._leases import Lease, Leases
 from .._model import At, In, Run, StepRecord
@@ -42,11 +41,15 @@ from .._requests import (
     Start,
     Store,
     Wait,
+    World,
 )
 from .._runner import Turn
 from .._storage import Storage
 from ._clock import FakeClock
-from ._staged_time import Execution, Time
+from ._staged_time import Execution, StagedWorld, Time
+
+_DOWN = (MemoryError, KeyboardInterrupt, SystemExit)
+"""What a tool raises that takes the process down."""
 
 
 class Stage:
@@ -144,7 +147,7 @@ class Process:
         stopping: Whether it was asked to end.
         seconds: Budget of each invocation.
         keeps: Whether paused flows stay in memory.
-        order: Says which of the positions in flight lands first.
+        order: Says which of the positions in flight lands first; none of them to let time pass.
     """
 
     def __init__(self, stage: Stage, storage: Storage) -> None:
@@ -162,15 +165,18 @@ class Process:
 
     def invoke(self, run_id: str = "r") -> Invocation:
         """Return a new invocation of the run that has asked for nothing yet."""
-        world = SimulatedWorld(self)
         turn = self.warm.pop(run_id, None)
-        return Invocation(self, resume(self.engine, world, run_id, turn), run_id)
+        return Invocation(self, resume(self.engine, self._world(), run_id, turn), run_id)
 
     def begin(self, run: Run) -> Invocation:
         """Return the first invocation of *run*, which was created claimed."""
         if isinstance(run.wake, At):
             self.time.is_now(run.wake.time - self.stage.terms.lease)
-        return Invocation(self, begin(self.engine, SimulatedWorld(self), run), run.run_id)
+        return Invocation(self, begin(self.engine, self._world(), run), run.run_id)
+
+    def _world(self) -> World:
+        token = self.stage.token
+        return StagedWorld(self.time, self.stage.clock, token, self.seconds, lambda: self.stopping)
 
     def execute(self, run_id: str = "r") -> Outcome:
         """Make one whole invocation."""
@@ -181,30 +187,6 @@ class Process:
         for turn in self.warm.values():
             turn.player.discard()
         self.warm.clear()
-
-
-class SimulatedWorld:
-    """A `World` whose time, randomness and budget are the stage's."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._until = process.stage.clock.monotonic() + process.seconds
-
-    def now(self) -> float:
-        """Return the storage's time as this process knows it."""
-        return self._process.time.now()
-
-    def token(self) -> str:
-        """Return 128 seeded bits."""
-        return self._process.stage.token()
-
-    def left(self) -> float:
-        """Return the seconds left of the budget."""
-        return self._until - self._process.stage.clock.monotonic()
-
-    def stopping(self) -> bool:
-        """Tell whether the process was asked to end."""
-        return self._process.stopping
 
 
 class Invocation:
@@ -228,7 +210,7 @@ class Invocation:
         self.over = False
         self._requests = requests
         self._performing: tuple[Lease, Performed] | None = None
-        self._flying: dict[str, tuple[Lease, Performed]] = {}
+        self._flying: dict[str, tuple[Lease, Performed | BaseException]] = {}
 
     def advance(self) -> bool:
         """Answer the request and run to the next; return whether there is one."""
@@ -242,6 +224,13 @@ class Invocation:
         else:
             self._answer(request)
         return not self.over
+
+    @property
+    def held(self) -> Run | None:
+        """The record under which tools run for it, if any do; as it was when they began."""
+        for lease, _ in self._flying.values():
+            return lease.run
+        return self.request.run if isinstance(self.request, Perform) else None
 
     def until(self, wanted: Callable[[Request], bool]) -> Request:
         """Advance to the first request that *wanted* holds for, and return it, unanswered."""
@@ -271,7 +260,7 @@ class Invocation:
     def _begin(self, request: Perform) -> None:
         try:
             self._performing = self._perform(request)
-        except (MemoryError, KeyboardInterrupt, SystemExit) as raised:
+        except _DOWN as raised:
             error = raised
             self._go(lambda: self._requests.throw(error))
 
@@ -284,7 +273,7 @@ class Invocation:
                 answer: object = Performed(done.result, done.error, lease.run, lease.hold.lost)
             else:
                 answer = self._ANSWERS[type(request)](self, request)
-        except Exception as raised:  # noqa: BLE001  (the runner decides what it means)
+        except (Exception, *_DOWN) as raised:  # noqa: BLE001  (the runner decides what it means)
             error = raised
             self._go(lambda: self._requests.throw(error))
         else:
@@ -318,11 +307,11 @@ class Invocation:
 
     def _commit(self, request: Commit) -> object:
         answer = self.process.storage.commit(request.run, request.expect, request.steps)
+        asked = request.run.wake
         if isinstance(answer, Run):
             self.process.leases.moved(answer)
-        asked = request.run.wake
-        if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
-            self.process.time.is_now(answer.wake.time - asked.seconds)
+            if isinstance(asked, In) and isinstance(answer.wake, At):
+                self.process.time.is_now(answer.wake.time - asked.seconds)
         return answer
 
     def _load(self, request: Load) -> object:
@@ -336,10 +325,10 @@ class Invocation:
         lease = Lease(request.run, hold, self.process.stage.clock.monotonic())
         # Into the table without the thread that looks at it: `renew_due` is the schedule's.
         self.process.leases._table[id(lease)] = lease  # noqa: SLF001
-        self._record(request.call)
+        self.process.stage.executions.append(Execution.of(request.call))
         try:
             result = self.process.tools.sequential_call_tool(request.call)
-        except (MemoryError, KeyboardInterrupt, SystemExit):
+        except _DOWN:
             self.process.leases.remove(lease)
             raise
         except Exception as raised:  # noqa: BLE001  (a tool may raise anything; it is recorded)
@@ -350,41 +339,36 @@ class Invocation:
         return lease, Performed(result, None, request.run)
 
     def _start(self, request: Start) -> None:
-        self._flying[request.call.context.position] = self._perform(Perform(*request))
+        context = request.call.context
+        try:
+            flown: tuple[Lease, Performed | BaseException] = self._perform(Perform(*request))
+        except _DOWN as raised:
+            # Raised where it is waited for, as on a thread.
+            flown = (Lease(request.run, context.hold, 0.0), raised)
+        self._flying[context.position] = flown
 
     def _await(self, request: Await) -> Arrival | None:
-        if not self._flying:
-            self.process.stage.clock.advance(request.seconds or 0.0)
-            return None
-        position = self.process.order(list(self._flying))
+        position = self.process.order(list(self._flying)) if self._flying else ""
+        if position not in self._flying:
+            if request.seconds is not None:
+                self.process.stage.clock.advance(request.seconds)
+                return None
+            position = next(iter(self._flying))
         lease, done = self._flying.pop(position)
         self.process.leases.remove(lease)
+        if isinstance(done, BaseException):
+            raise done
         return Arrival(position, Performed(done.result, done.error, lease.run, lease.hold.lost))
 
     def _abandon(self, position: str) -> None:
         lease = self._flying.pop(position, (None,))[0]
         if lease is not None:
-            lease.hold.lost = True
+            lease.hold.abandon()
             self.process.leases.remove(lease)
 
     def _abandon_all(self) -> None:
         for position in list(self._flying):
             self._abandon(position)
-
-    def _record(self, call: ToolCall) -> None:
-        context = call.context
-        self.process.stage.executions.append(
-            Execution(
-                context.run_id,
-                context.generation,
-                context.position,
-                context.epoch,
-                context.idempotency_key,
-                context.attempt,
-                context.fence,
-                f"{call.category}.{call.name}",
-            )
-        )
 
     _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
         Commit: _commit,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from .._calls import ToolCall
 from ._clock import FakeClock
 
 
@@ -19,6 +21,21 @@ class Execution:
     attempt: int
     fence: int
     tool: str
+
+    @classmethod
+    def of(cls, call: ToolCall) -> Execution:
+        """Return the execution of *call*."""
+        context = call.context
+        return cls(
+            context.run_id,
+            context.generation,
+            context.position,
+            context.epoch,
+            context.idempotency_key,
+            context.attempt,
+            context.fence,
+            f"{call.category}.{call.name}",
+        )
 
 
 class Time:
@@ -40,3 +57,25 @@ class Time:
     def is_now(self, now: float) -> None:
         """Take *now*, just told by the storage, as the time."""
         self._told, self._at = now, self._clock.monotonic()
+
+
+class StagedWorld:
+    """What one invocation may know: the time, its budget of *seconds*, whether it is to stop."""
+
+    def __init__(
+        self,
+        time: Time,
+        clock: FakeClock,
+        token: Callable[[], str],
+        seconds: float,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.now = time.now
+        self.token = token
+        self.stopping = stopping
+        self._clock = clock
+        self._until = clock.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds left of the budget."""
+        return self._until - self._clock.monotonic()

@@ -1,0 +1,223 @@
+"""Wrong variants of branches side by side: who goes on, who is told, what is kept meanwhile."""
+
+from __future__ import annotations
+
+from tests.mutation.patch import SIMULATOR, Mutant, mutant
+
+_ABREAST = "tests/core/test_abreast.py::"
+_PARALLEL = "tests/core/test_parallel.py::"
+_STRANDS = "tests/core/test_strands.py::"
+
+STRANDS: tuple[Mutant, ...] = (
+    mutant(
+        "a record is fed to the branch that asked first",
+        "_player",
+        "        strand = self.waiting.get(record.position)",
+        "        strand = next(iter(self.waiting.values()), None)",
+        f"{_PARALLEL}test_results_come_in_the_order_of_the_branches_and_records_as_they_arrive",
+    ),
+    mutant(
+        "the branch that was given first wins, not the first that was recorded",
+        "_strands",
+        "            index, ended = self._verdict\n",
+        "            index, ended = min(self._ends.items())\n",
+        f"{_PARALLEL}test_a_loser_that_carries_on_is_waited_for_and_its_value_is_dropped",
+    ),
+    mutant(
+        "one branch more than allowed is under way",
+        "_strands",
+        "len(self.live) >= step.at_once",
+        "len(self.live) > step.at_once",
+        f"{_PARALLEL}test_max_concurrency_is_kept_and_branches_begin_lazily",
+    ),
+    mutant(
+        "a failed branch lets the others go on",
+        "_strands",
+        "            self._stop(fork)\n        else:\n",
+        "            pass\n        else:\n",
+        f"{_PARALLEL}test_the_first_error_cancels_the_others_and_their_cleanup_takes_steps",
+    ),
+    mutant(
+        "a branch is told again and again that it is needed no more",
+        "_strands",
+        "        if strand.cancelled or above is None",
+        "        if above is None",
+        f"{_STRANDS}test_a_loser_that_cleans_up_is_not_told_again_from_further_out",
+    ),
+    mutant(
+        "a cancel of the run decides a race",
+        "_strands",
+        "        if self._stopped or told or not decides:",
+        "        if self._stopped or not decides:",
+        f"{_STRANDS}test_a_cancel_of_the_run_is_nobodys_victory_and_goes_up_when_all_are_over",
+    ),
+    mutant(
+        "what never began is left to the garbage collector",
+        "_strands",
+        "            close_all(self._step.branches[self._begun :])",
+        "            pass",
+        f"{_PARALLEL}test_what_never_begins_because_another_failed_is_closed",
+    ),
+    mutant(
+        "branches share one context",
+        "_frame",
+        "        frame.context = self.context.copy()",
+        "        frame.context = self.context",
+        f"{_PARALLEL}test_a_branch_has_a_copy_of_the_context_of_its_flow",
+    ),
+    mutant(
+        "a needless record is refused",
+        "_player",
+        "            if record.position in self._dropped:",
+        "            if record is None:",
+        f"{_PARALLEL}test_a_branch_that_swallows_a_cancel_and_so_ends_the_others_blocks_nothing",
+    ),
+    mutant(
+        "a branch logs again what was logged before it waited",
+        "_player",
+        "or self._is_before(run.open)",
+        "or strand.position in run.open",
+        f"{_ABREAST}test_loggers_are_silent_on_replay_in_every_branch",
+    ),
+)
+
+CANCEL: tuple[Mutant, ...] = (
+    mutant(
+        "a cancel of the run interrupts cleanup",
+        "_runner",
+        "            if strand.told:\n                continue\n",
+        "",
+        f"{_PARALLEL}test_a_cancel_leaves_losers_to_clean_up_and_reaches_who_waits_for_them",
+    ),
+    mutant(
+        "a cancel of the run does not reach who waits for cleanup",
+        "_strands",
+        "                fork.revoked = cancel",
+        "                pass",
+        SIMULATOR,
+    ),
+    mutant(
+        "branches begin although the run was cancelled",
+        "_strands",
+        "        return self._stopped or self._told",
+        "        return self._stopped",
+        f"{_STRANDS}test_branches_do_not_begin_any_more_when_one_got_the_cancel_of_the_run",
+    ),
+    mutant(
+        "a step is begun as often as its branch asked before",
+        "_abreast",
+        "            if asked is not None and asked.position not in self._strands:",
+        "            if asked is not None:",
+        f"{_PARALLEL}test_a_branch_that_is_told_before_its_first_step_begins_cleans_up_once",
+    ),
+)
+
+ABREAST: tuple[Mutant, ...] = (
+    mutant(
+        "the result of a loser is recorded",
+        "_abreast",
+        "        if self._flying.pop(position, None) is not None:",
+        "        if self._flying.get(position) is None and self._calls is None:",
+        f"{_PARALLEL}test_an_error_may_win_a_race",
+    ),
+    mutant(
+        "who loses is not told that its result is not wanted",
+        "_flights",
+        "            hold.abandon()",
+        "            pass",
+        f"{_ABREAST}test_an_abandoned_attempt_is_told_and_an_async_one_is_cancelled",
+    ),
+    mutant(
+        "a step that was asked for and lost is taken for changed code",
+        "_runner",
+        "            if position not in strands.waiting and position not in strands.dropped:",
+        "            if position not in strands.waiting:",
+        f"{_PARALLEL}test_a_signal_may_win_and_losing_waits_leave_nothing_open",
+    ),
+    mutant(
+        "a record drops what is open of its siblings",
+        "_runner",
+        "for key, each in run.open.items() if key in waiting}",
+        "for key, each in run.open.items() if key in done}",
+        f"{_ABREAST}test_at_most_once_stays_announced_whatever_others_record",
+    ),
+    mutant(
+        "a pause does not wait for what is in flight",
+        "_runner",
+        "        parks = bool(reason) and (self._abreast is None or not self._abreast.flying)",
+        "        parks = bool(reason)",
+        f"{_ABREAST}test_a_pause_in_the_middle_loses_nothing_and_repeats_nothing",
+    ),
+    mutant(
+        "a pause is decided and more is begun",
+        "_abreast",
+        "            task = None if closing else self._startable()",
+        "            task = self._startable()",
+        f"{_ABREAST}test_every_step_pauses_after_each_wave_of_calls",
+    ),
+    mutant(
+        "a cancel is recorded at one branch only",
+        "_runner",
+        "        for position, strand in self.player.waiting.items():",
+        "        for position, strand in list(self.player.waiting.items())[:1]:",
+        f"{_PARALLEL}test_a_cancel_reaches_every_open_branch_once_in_one_commit",
+    ),
+    mutant(
+        "a commit that is tried again lets another come between",
+        "_abreast",
+        "            if isinstance(request, Wait) and request.apart:",
+        "            if isinstance(request, Wait):",
+        f"{_ABREAST}test_commits_never_interleave",
+    ),
+    mutant(
+        "a deadline is not saved before others are waited for",
+        "_abreast",
+        "                if self.unsaved and not closing:",
+        "                if self.unsaved and closing:",
+        f"{_ABREAST}test_a_deadline_is_saved_before_others_are_waited_for",
+    ),
+    mutant(
+        "nobody looks for messages while something is in flight",
+        "_abreast",
+        "        return min(LOOK, soonest or LOOK) if self.listens else soonest",
+        "        return soonest",
+        f"{_ABREAST}test_a_signal_ends_a_race_although_a_call_is_in_flight",
+    ),
+    mutant(
+        "the wait that asked last gets the message",
+        "_abreast",
+        "            for position in self._named.pop(name, ()):",
+        "            for position in reversed(self._named.pop(name, [])):",
+        f"{_ABREAST}test_a_message_that_comes_while_a_call_is_in_flight_goes_to_who_asked_first",
+    ),
+    mutant(
+        "trouble of a branch that is needed no more stops the run",
+        "_runner",
+        "if at == _EVERYWHERE or at in waiting),",
+        "if at is not None),",
+        f"{_ABREAST}test_a_missing_tool_that_loses_a_race_is_no_obstacle",
+    ),
+    mutant(
+        "what is in flight when the code is found wrong is done again",
+        "_runner",
+        "                yield from self._record_flying()",
+        "                pass",
+        f"{_ABREAST}test_what_is_no_step_in_one_branch_lets_the_others_be_recorded",
+    ),
+    mutant(
+        "code that does not ask for what was begun goes on",
+        "_runner",
+        "            self._refuse_left()\n            self._settling.check(strand)",
+        "            self._settling.check(strand)",
+        f"{_ABREAST}test_code_that_does_not_ask_for_a_branch_that_was_begun_blocks",
+    ),
+    mutant(
+        "as many attempts as there are branches are in flight",
+        "_abreast",
+        "        busy = len(self._flying) + len(self._resting) >= AT_ONCE",
+        "        busy = False",
+        f"{_ABREAST}test_no_more_than_sixty_four_are_in_flight",
+    ),
+)
+
+PARALLEL_MUTANTS = (*STRANDS, *CANCEL, *ABREAST)

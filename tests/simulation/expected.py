@@ -1,0 +1,142 @@
+"""What a program must come to over a history: computed from its records, without any flow.
+
+Which branch wins, fails first or is left behind follows from the numbers of the records alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sequential._model import StepOutcome, StepRecord
+from tests.simulation.programs import Op, Program
+
+DRAWN = object()
+"""Stands for a value that was drawn: it is in no record."""
+
+
+class _Ended(NamedTuple):
+    """What an operation or a branch came to: a value or an error, by which record."""
+
+    value: Any
+    failed: bool
+    number: int
+
+
+class History:
+    """The records of one history."""
+
+    def __init__(self, steps: Sequence[StepRecord]) -> None:
+        self._at: Mapping[str, StepRecord] = {step.position: step for step in steps}
+
+    def expected(self, program: Program) -> list[Any]:
+        """Return what *program* must return; `DRAWN` where it draws."""
+        ended = self._run(program, "")
+        assert ended is not None, "I7 it returned before its end"
+        assert not ended.failed, "I7 it returned although it failed"
+        tops = [int(position.partition(".")[0]) for position in self._at]
+        steps = [op for op in program if op[0] != "det"]
+        assert max(tops, default=-1) < len(steps), "I7 a stray record"
+        got: list[Any] = ended.value
+        return got
+
+    def _run(self, program: Program, place: str) -> _Ended | None:
+        """Return how the branch at *place* ended; None if it did not, or was told to stop."""
+        got: list[Any] = []
+        last, count = -1, 0
+        for op in program:
+            if op[0] == "det":
+                got.append(DRAWN)
+                continue
+            ended = self._op(op, f"{place}{count}")
+            count += 1
+            if ended is None:
+                return None
+            last = max(last, ended.number)
+            if ended.failed and op[0] == "stop":
+                return _Ended(ended.value, True, last)
+            got.append(ended.value)
+        return _Ended(got, False, last)
+
+    def _op(self, op: Op, position: str) -> _Ended | None:
+        kind = op[0]
+        if kind == "map":
+            return self._gathered([[["add", each]] for each in op[1]], position, op, single=True)
+        if kind == "gather":
+            return self._gathered(op[1], position, op)
+        if kind == "race":
+            return self._raced(op[1], position)
+        record = self._at.get(position)
+        # Whoever is told to stop asks for that in place of what it would do next.
+        if record is None or record.tool == "t.undo":
+            return None
+        value = json.loads(record.value.data)
+        check(op, record, value)
+        if record.outcome is StepOutcome.ERROR and kind != "return":
+            return _Ended([value["type"], record.attempts], True, record.number)
+        if record.outcome is StepOutcome.ERROR:
+            value = {"__error": value["message"]}
+        late = record.outcome is StepOutcome.TIMEOUT
+        return _Ended(None if late else value, False, record.number)
+
+    def _gathered(
+        self, branches: list[Program], position: str, op: Op, *, single: bool = False
+    ) -> _Ended | None:
+        ends = [
+            self._op(program[0], f"{position}.{index}")
+            if single
+            else self._run(program, f"{position}.{index}.")
+            for index, program in enumerate(branches)
+        ]
+        last = self._last(position)
+        failed = [each for each in ends if each is not None and each.failed]
+        if failed and (single or op[2] == "raise"):
+            first = min(failed, key=lambda each: each.number)
+            return _Ended(first.value, True, last)
+        values = [each.value for each in ends if each is not None]
+        return _Ended(values, False, last) if len(values) == len(ends) else None
+
+    def _raced(self, branches: list[Program], position: str) -> _Ended | None:
+        ends = [self._run(each, f"{position}.{index}.") for index, each in enumerate(branches)]
+        done = [(each.number, index, each) for index, each in enumerate(ends) if each is not None]
+        if not done:
+            return None
+        _, winner, ended = min(done, key=lambda each: each[:2])
+        last = self._last(position)
+        return _Ended(ended.value if ended.failed else [winner, ended.value], ended.failed, last)
+
+    def _last(self, position: str) -> int:
+        """Return the number of the last record of any branch at *position*: then it was over."""
+        below = f"{position}."
+        numbers = [record.number for at, record in self._at.items() if at.startswith(below)]
+        return max(numbers, default=-1)
+
+
+def same(result: Any, wanted: Any) -> bool:
+    """Tell whether *result* is what was *wanted*."""
+    if wanted is DRAWN:
+        return isinstance(result, float)
+    if isinstance(wanted, list) and isinstance(result, list) and len(wanted) == len(result):
+        return all(map(same, result, wanted))
+    return bool(result == wanted)
+
+
+def check(op: Op, record: StepRecord, value: Any) -> None:
+    """Check the record against what its operation can come to at all."""
+    kind = op[0]
+    if kind in {"add", "poison"}:
+        assert value == op[1]
+    elif kind == "secret":
+        assert value == len(op[1])
+    elif kind == "flaky":
+        assert record.attempts == min(op[2] + 1, 3)
+        assert record.outcome is (StepOutcome.VALUE if op[2] < 3 else StepOutcome.ERROR)
+    elif kind in {"fail", "stop"}:
+        assert (record.outcome, value["message"]) == (StepOutcome.ERROR, f"no {op[1]}")
+    elif kind == "once" and record.outcome is StepOutcome.ERROR:
+        assert value["type"] == "StepInterrupted"
+    elif kind in {"sleep", "save"}:
+        assert value is None
+    if kind == "sleep":
+        assert record.ended >= record.started + op[1] - 1e-6
