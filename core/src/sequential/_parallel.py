@@ -186,20 +186,27 @@ def _only(results: Sequence[Any]) -> Any:
 
 def _taken(what: str, branches: Sequence[object]) -> Sequence[object]:
     """Check *branches*; a step among them will be asked for by its branch, or never needs to be."""
-    taken: list[object] = []
-    for number, branch in enumerate(branches):
-        step = as_step(branch)
-        if step is None and not isinstance(branch, GeneratorType | CoroutineType):
-            msg = (
-                f"branch {number} of {what} is {type(branch).__name__} {branch!r:.80}; a branch is"
-                " a step (a tool that was called, sleep(...)), or a generator or coroutine that"
-                " asks for steps"
-            )
-            raise TypeError(msg)
-        if step is not None:
-            step.asked = True
-        taken.append(branch if step is None else step)
-    return tuple(taken)
+    return tuple(branch_of(what, number, branch) for number, branch in enumerate(branches))
 
 
-__all__ = ["Branch", "OnError", "ParallelStep", "Raced", "gather", "map_tool", "race"]
+def branch_of(what: str, number: int, branch: object) -> object:
+    """Return *branch* as a step, or as the generator or coroutine that it is.
+
+    Raises:
+        TypeError: It is neither; *what* was given it, as its branch *number*.
+    """
+    step = as_step(branch)
+    if step is not None:
+        step.asked = True
+        return step
+    if isinstance(branch, GeneratorType | CoroutineType):
+        return branch
+    msg = (
+        f"branch {number} of {what} is {type(branch).__name__} {branch!r:.80}; a branch is"
+        " a step (a tool that was called, sleep(...)), or a generator or coroutine that"
+        " asks for steps"
+    )
+    raise TypeError(msg)
+
+
+__all__ = ["Branch", "OnError", "ParallelStep", "Raced", "branch_of", "gather", "map_tool", "race"]

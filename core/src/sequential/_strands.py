@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ._frame import Frame
 from ._parallel import ParallelStep, Raced
 from ._replay import Asked
-from ._steps import Step
+from ._steps import Step, is_shielded
 from .errors import BranchCancelled, NotAStep, NotEncodable, RunCancelled
 
 
@@ -37,10 +37,12 @@ class Strand:
         below: The parallel step that it waits for.
         step: The step that it waits for.
         asked: The same in terms of records.
+        cancelled: Whether it was told that it is needed no more, or will be.
+        untold: Whether it will be: it is told when it leaves a shield.
     """
 
     __slots__ = ("_begun", "_branch", "_count", "_place", "above", "asked", "below", "cancelled",
-                 "frame", "index", "step")  # fmt: skip
+                 "frame", "index", "step", "untold")  # fmt: skip
 
     def __init__(
         self, frame: Frame | None, branch: object, above: Fork | None = None, index: int = 0
@@ -51,7 +53,7 @@ class Strand:
         self.below: Fork | None = None
         self.step: Step[Any] | None = None
         self.asked: Asked | None = None
-        self.cancelled = False
+        self.cancelled = self.untold = False
         self._branch = branch
         self._place = "" if above is None else f"{above.position}.{index}"
         self._begun = False
@@ -63,6 +65,11 @@ class Strand:
         if self.frame is None:
             return self._place
         return f"{self._place}.{self._count}" if self._place else str(self._count)
+
+    @property
+    def shielded(self) -> bool:
+        """Whether what it waits for must not be interrupted."""
+        return is_shielded(self.step) if self.below is None else self.below.shielded
 
     def count(self) -> None:
         """Take the next position as used."""
@@ -108,6 +115,11 @@ class Fork:
         self._begun = 0
         self._ends: dict[int, Ended] = {}
         self._verdict: tuple[int, Ended] | None = None
+
+    @property
+    def shielded(self) -> bool:
+        """Whether it must not be interrupted because its owner is needed no more."""
+        return is_shielded(self._step)
 
     @property
     def over(self) -> bool:
@@ -229,6 +241,8 @@ class Strands:
         said = strand.advance(given)
         if isinstance(said, Ended):
             self._arrived(strand, said)
+        elif strand.untold and not is_shielded(said):
+            self._tell(strand, said)
         elif isinstance(said, ParallelStep):
             fork = strand.below = Fork(strand, said)
             strand.count()
@@ -282,6 +296,9 @@ class Strands:
         if strand.cancelled or above is None or strand.index not in above.live:
             return
         strand.cancelled = True
+        if strand.shielded:
+            strand.untold = True
+            return
         if below is not None:
             below.unwanted = True
             self._stop(below)
@@ -289,6 +306,15 @@ class Strands:
         if strand.asked is not None:
             self.dropped[strand.asked.position] = None
         self._give(strand, Ended(error=BranchCancelled()))
+
+    def _tell(self, strand: Strand, step: Step[Any]) -> None:
+        """Tell *strand* of its cancel at *step*, which it asks for outside of a shield."""
+        strand.untold = False
+        if isinstance(step, ParallelStep):
+            fork = Fork(strand, step)
+            fork.unwanted = True
+            fork.close_unbegun()
+        self._to_do.append(lambda: self._give(strand, Ended(error=BranchCancelled())))
 
     def _go_on_if_over(self, fork: Fork) -> None:
         owner = fork.owner
