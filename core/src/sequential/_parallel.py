@@ -140,13 +140,25 @@ def race(*branches: Branch[Any]) -> ParallelStep[Raced]:
     return ParallelStep(_taken("race", branches), _only, first=True)
 
 
+@overload
+def map_tool(
+    tool: Callable[[T], Branch[R]], items: Iterable[T], *, max_concurrency: int | None = None
+) -> ParallelStep[list[R]]: ...
+@overload
+def map_tool(
+    tool: Callable[[T], Branch[R]],
+    items: Iterable[T],
+    *,
+    errors: Literal["collect"],
+    max_concurrency: int | None = None,
+) -> ParallelStep[list[R | Exception]]: ...
 def map_tool(
     tool: Callable[[T], Branch[R]],
     items: Iterable[T],
     *,
     max_concurrency: int | None = None,
     errors: OnError = "raise",
-) -> ParallelStep[list[R]]:
+) -> ParallelStep[Any]:
     """Make a step that calls *tool* with each of *items*, some at once; it gives a list.
 
     Args:
