@@ -26,6 +26,7 @@ from sequential import (
     tool_call,
     wait_for_signal,
 )
+from sequential.patterns import Arrived, Saga, as_completed, poll, quorum, remind, saga, shield
 
 
 @dataclass
@@ -156,3 +157,41 @@ async def within_a_loop(app: Sequential) -> None:
     assert_type(await app.arun(coroutine, {"user_id": 1}), User)
     assert_type(await app.asignal("run", "answer", value=True), bool)
     assert_type(await app.astart(coroutine, {"user_id": 1}, run_id="one"), str)
+
+
+def patterns_by_generator() -> Steps[None]:
+    def body(undo: Saga) -> Steps[User]:
+        undo.undo_with(charge, amount=-1)
+        return (yield from get_user(1))
+
+    made = yield from saga(body)
+    assert_type(made, User)
+    kept = yield from shield(generator(1))
+    assert_type(kept, str)
+    first = yield from quorum(1, get_user(1), fetch_user(2), coroutine(3))
+    assert_type(first[0].branch, int)
+    users = yield from as_completed(get_user(1), shield(fetch_user(2)), max_concurrency=1)
+    assert_type(users, list[Arrived[User]])
+    right = yield from poll(lambda: get_user(1), until=lambda user: user.id == 1, every=1)
+    assert_type(right, User)
+    wait = wait_for_signal("answer", bool)
+    answer = yield from remind(wait, every=1, remind=charge, times=3)
+    assert_type(answer, bool)
+
+
+async def patterns_by_coroutine() -> None:
+    async def body(undo: Saga) -> User:
+        undo.undo_with(charge, amount=-1)
+        return await get_user(1)
+
+    made = await saga(body)
+    assert_type(made, User)
+    kept = await shield(coroutine(1))
+    assert_type(kept, User)
+    users = await as_completed(get_user(1), shield(fetch_user(2)), max_concurrency=1)
+    assert_type(users, list[Arrived[User]])
+    right = await poll(lambda: get_user(1), until=lambda user: user.id == 1, every=1)
+    assert_type(right, User)
+    wait = wait_for_signal("answer", bool)
+    answer = await remind(wait, every=1, remind=charge, times=3)
+    assert_type(answer, bool)

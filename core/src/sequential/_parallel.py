@@ -140,13 +140,25 @@ def race(*branches: Branch[Any]) -> ParallelStep[Raced]:
     return ParallelStep(_taken("race", branches), _only, first=True)
 
 
+@overload
+def map_tool(
+    tool: Callable[[T], Branch[R]], items: Iterable[T], *, max_concurrency: int | None = None
+) -> ParallelStep[list[R]]: ...
+@overload
+def map_tool(
+    tool: Callable[[T], Branch[R]],
+    items: Iterable[T],
+    *,
+    errors: Literal["collect"],
+    max_concurrency: int | None = None,
+) -> ParallelStep[list[R | Exception]]: ...
 def map_tool(
     tool: Callable[[T], Branch[R]],
     items: Iterable[T],
     *,
     max_concurrency: int | None = None,
     errors: OnError = "raise",
-) -> ParallelStep[list[R]]:
+) -> ParallelStep[Any]:
     """Make a step that calls *tool* with each of *items*, some at once; it gives a list.
 
     Args:
@@ -201,19 +213,32 @@ def _taken(what: str, branches: Sequence[object]) -> Sequence[object]:
     """Check *branches*; a step among them will be asked for by its branch, or never needs to be."""
     taken: list[object] = []
     for number, branch in enumerate(branches):
-        step = as_step(branch)
-        if step is None and not isinstance(branch, GeneratorType | CoroutineType):
+        try:
+            taken.append(branch_of(what, number, branch))
+        except TypeError:
             close_all(branches)
-            msg = (
-                f"branch {number} of {what} is {type(branch).__name__} {branch!r:.80}; a branch is"
-                " a step (a tool that was called, sleep(...)), or a generator or coroutine that"
-                " asks for steps"
-            )
-            raise TypeError(msg)
-        if step is not None:
-            step.asked = True
-        taken.append(branch if step is None else step)
+            raise
     return tuple(taken)
+
+
+def branch_of(what: str, number: int, branch: object) -> object:
+    """Return *branch* as a step, or as the generator or coroutine that it is.
+
+    Raises:
+        TypeError: It is neither; *what* was given it, as its branch *number*.
+    """
+    step = as_step(branch)
+    if step is not None:
+        step.asked = True
+        return step
+    if isinstance(branch, GeneratorType | CoroutineType):
+        return branch
+    msg = (
+        f"branch {number} of {what} is {type(branch).__name__} {branch!r:.80}; a branch is"
+        " a step (a tool that was called, sleep(...)), or a generator or coroutine that"
+        " asks for steps"
+    )
+    raise TypeError(msg)
 
 
 __all__ = [
@@ -221,6 +246,7 @@ __all__ = [
     "OnError",
     "ParallelStep",
     "Raced",
+    "branch_of",
     "close_all",
     "gather",
     "map_tool",

@@ -31,7 +31,10 @@ class StepNeverAwaited(RuntimeWarning):
 class Step(Generic[R_co]):
     """One step that a flow asks for; ``await`` it, or ``yield from`` it."""
 
-    __slots__ = ("asked",)
+    # `shielded` is set on few: where a lost race must not interrupt the step. See `is_shielded`.
+    __slots__ = ("asked", "shielded")
+
+    shielded: bool
 
     def __init__(self) -> None:
         self.asked = False
@@ -49,6 +52,11 @@ class Step(Generic[R_co]):
                 StepNeverAwaited,
                 stacklevel=2,
             )
+
+
+def is_shielded(step: Step[Any] | None) -> bool:
+    """Tell whether *step* must not be interrupted because its branch is needed no more."""
+    return getattr(step, "shielded", False)
 
 
 class ToolStep(Step[R_co]):
@@ -248,6 +256,7 @@ __all__ = [
     "ToolStep",
     "as_step",
     "continue_as_new",
+    "is_shielded",
     "save",
     "sleep",
     "sleep_until",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ._frame import Frame
 from ._parallel import ParallelStep, Raced, close_all
 from ._replay import Asked
-from ._steps import Step
+from ._steps import Step, is_shielded
 from .errors import BranchCancelled, NotAStep, NotEncodable, RunCancelled
 
 
@@ -37,10 +37,12 @@ class Strand:
         below: The parallel step that it waits for.
         step: The step that it waits for.
         asked: The same in terms of records.
+        cancelled: Whether it was told that it is needed no more, or will be.
+        untold: Whether it will be: it is told when it leaves a shield.
     """
 
     __slots__ = ("_begun", "_branch", "_count", "_place", "above", "asked", "below", "cancelled",
-                 "frame", "index", "step")  # fmt: skip
+                 "frame", "index", "step", "untold")  # fmt: skip
 
     def __init__(
         self, frame: Frame | None, branch: object, above: Fork | None = None, index: int = 0
@@ -51,7 +53,7 @@ class Strand:
         self.below: Fork | None = None
         self.step: Step[Any] | None = None
         self.asked: Asked | None = None
-        self.cancelled = False
+        self.cancelled = self.untold = False
         self._branch = branch
         self._place = "" if above is None else f"{above.position}.{index}"
         self._begun = False
@@ -73,6 +75,11 @@ class Strand:
                 return True
             strand = None if strand.above is None else strand.above.owner
         return False
+
+    @property
+    def shielded(self) -> bool:
+        """Whether what it waits for must not be interrupted."""
+        return is_shielded(self.step) if self.below is None else self.below.shielded
 
     def count(self) -> None:
         """Take the next position as used."""
@@ -121,6 +128,11 @@ class Fork:
         self._told = False
         self._ends: dict[int, Ended] = {}
         self._verdict: tuple[int, Ended] | None = None
+
+    @property
+    def shielded(self) -> bool:
+        """Whether it must not be interrupted because its owner is needed no more."""
+        return is_shielded(self._step)
 
     @property
     def over(self) -> bool:
@@ -257,6 +269,8 @@ class Strands:
         said = strand.advance(given)
         if isinstance(said, Ended):
             self._arrived(strand, said)
+        elif strand.untold and not is_shielded(said):
+            self._tell(strand, said)
         elif isinstance(said, ParallelStep):
             fork = strand.below = Fork(strand, said)
             strand.count()
@@ -310,6 +324,9 @@ class Strands:
         if strand.cancelled or above is None or strand.index not in above.live:
             return
         strand.cancelled = True
+        if strand.shielded:
+            strand.untold = True
+            return
         if below is not None:
             below.unwanted = True
             self._stop(below)
@@ -318,6 +335,15 @@ class Strands:
             self.dropped[strand.asked.position] = None
             self._untold.append(strand.asked.position)
         self._give(strand, Ended(error=BranchCancelled()))
+
+    def _tell(self, strand: Strand, step: Step[Any]) -> None:
+        """Tell *strand* of its cancel at *step*, which it asks for outside of a shield."""
+        strand.untold = False
+        if isinstance(step, ParallelStep):
+            fork = Fork(strand, step)
+            fork.unwanted = True
+            fork.close_unbegun()
+        self._to_do.append(lambda: self._give(strand, Ended(error=BranchCancelled())))
 
     def _go_on_if_over(self, fork: Fork) -> None:
         owner = fork.owner

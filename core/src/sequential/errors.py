@@ -21,7 +21,10 @@ message names is an attribute. This module knows nothing else of the package.
     │   └── HistoryUnreadable
     ├── StepError                  raised inside a flow; flows may catch it
     │   ├── ToolError
-    │   └── SignalTimedOut
+    │   ├── SignalTimedOut
+    │   ├── QuorumLost
+    │   ├── PollTimedOut
+    │   └── CompensationFailed
     ├── AttemptError               raised by a tool, or about one attempt of it
     │   ├── Rejected
     │   ├── StepTimedOut
@@ -53,7 +56,7 @@ message names is an attribute. This module knows nothing else of the package.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -267,6 +270,52 @@ class SignalTimedOut(StepError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"no signal {name!r} arrived in time")
+
+
+class QuorumLost(StepError):
+    """Too many branches of a `sequential.patterns.quorum` failed.
+
+    Attributes:
+        needed: How many had to succeed.
+        branches: Of how many.
+        errors: What the failed ones raised, by the number of the branch, in order of arrival.
+    """
+
+    def __init__(self, needed: int, branches: int, errors: Mapping[int, Exception]) -> None:
+        self.needed = needed
+        self.branches = branches
+        self.errors = dict(errors)
+        told = "; ".join(f"branch {number}: {error}" for number, error in self.errors.items())
+        super().__init__(
+            f"{needed} of {branches} branches had to succeed, {len(self.errors)} failed: {told}"
+        )
+
+
+class PollTimedOut(StepError):
+    """What a `sequential.patterns.poll` asked for was not so in time."""
+
+    def __init__(self, seconds: float, times: int) -> None:
+        self.seconds = seconds
+        self.times = times
+        super().__init__(f"it was not so within {seconds:g} s; asked {times} times")
+
+
+class CompensationFailed(StepError):
+    """Compensations of a `sequential.patterns.saga` failed; the others were carried out.
+
+    Attributes:
+        cause: What made them necessary: the flow's own error, or a `RunCancelled`.
+        errors: What they raised, in the order in which they were tried.
+    """
+
+    def __init__(self, cause: BaseException, errors: Iterable[Exception]) -> None:
+        self.cause = cause
+        self.errors = tuple(errors)
+        told = "; ".join(map(str, self.errors))
+        super().__init__(
+            f"{len(self.errors)} compensations failed: {told}; undo these by hand"
+            f" (they were needed because of {type(cause).__name__}: {cause})"
+        )
 
 
 class AttemptError(SequentialError):
