@@ -299,15 +299,15 @@ PAUSES: tuple[Mutant, ...] = (
     mutant(
         "a save point does not pause",
         "_runner",
-        "        if StepKind.SAVE in kinds:\n",
-        "        if None in kinds:\n",
+        "            if record.kind is StepKind.SAVE:\n",
+        "            if record.kind is None:\n",
         f"{_PAUSE}test_a_save_point_pauses_under_every_policy",
     ),
     mutant(
         "every-step does not pause after a step",
         "_runner",
-        "        if policy.every_step and StepKind.TOOL in kinds:\n",
-        "        if None in kinds:\n",
+        "            if policy.every_step and record.kind is StepKind.TOOL:\n",
+        "            if record.kind is None:\n",
         f"{_PAUSE}test_every_step_is_one_claim_and_one_commit_a_step",
     ),
 )

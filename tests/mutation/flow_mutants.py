@@ -14,10 +14,10 @@ _TOOLS = "tests/core/test_tools.py::"
 
 _RAW_KEPT = Patch(
     "_attempts",
-    "            return Settled(StepOutcome.VALUE, _codec.encode(value), attempts)\n",
+    "            return self._settled(StepOutcome.VALUE, _codec.encode(value), attempts)\n",
     "            data = _codec.encode(value)\n"
     "            RAW[data] = value\n"
-    "            return Settled(StepOutcome.VALUE, data, attempts)\n",
+    "            return self._settled(StepOutcome.VALUE, data, attempts)\n",
 )
 _RAW_PLACE = Patch(
     "_attempts",

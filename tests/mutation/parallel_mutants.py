@@ -12,7 +12,7 @@ STRANDS: tuple[Mutant, ...] = (
     mutant(
         "a record is fed to the branch that asked first",
         "_player",
-        "        strand = self.waiting.get(record.position)",
+        "        strand = self.strands.waiting.get(record.position)",
         "        strand = next(iter(self.waiting.values()), None)",
         f"{_PARALLEL}test_results_come_in_the_order_of_the_branches_and_records_as_they_arrive",
     ),
@@ -68,15 +68,15 @@ STRANDS: tuple[Mutant, ...] = (
     mutant(
         "a needless record is refused",
         "_player",
-        "            if record.position in self._dropped:",
+        "            if dropped and record.position in dropped:",
         "            if record is None:",
         f"{_PARALLEL}test_a_branch_that_swallows_a_cancel_and_so_ends_the_others_blocks_nothing",
     ),
     mutant(
         "a branch logs again what was logged before it waited",
         "_player",
-        "or self._is_before(run.open)",
-        "or strand.position in run.open",
+        "(bool(run.open) and self._is_before(run.open))",
+        "strand.position in run.open",
         f"{_ABREAST}test_loggers_are_silent_on_replay_in_every_branch",
     ),
 )

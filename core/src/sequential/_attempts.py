@@ -56,16 +56,14 @@ class Attempts:
         self.asked = asked
         self.category, self.name = step.category, step.name
         self.input = step.input
+        self._started = 0.0
         tool = holding.engine.registry.tools.get((step.category, step.name))
         self.options: ToolOptions = DEFAULT_OPTIONS if tool is None else tool.options
 
     def settle(self, found: Open | None, started: float) -> Requests[Settled | Waiting]:
         """Carry the call on from *found*, what the record has open for it, or anew."""
-        settled = yield from self._settle(found or self._fresh(started))
-        return settled._replace(started=started) if isinstance(settled, Settled) else settled
-
-    def _settle(self, state: Open) -> Requests[Settled | Waiting]:
-        holding = self.holding
+        self._started = started
+        state, holding = found or self._fresh(started), self.holding
         while not (state.intent or state.name):
             rest = self._rest(state.due)
             if rest is None:
@@ -87,6 +85,11 @@ class Attempts:
                 yield from self._note(state)
         # Also when it was asked just now: the answer may have come before the tool said so.
         return (yield from self._left(state))
+
+    def _settled(
+        self, outcome: StepOutcome, data: bytes, attempts: int, consumed: tuple[str, ...] = ()
+    ) -> Settled:
+        return Settled(outcome, data, attempts, consumed, self._started)
 
     def _fresh(self, started: float) -> Open:
         asked = self.asked
@@ -145,12 +148,12 @@ class Attempts:
 
     def _value(self, value: object, attempts: int) -> Settled:
         try:
-            return Settled(StepOutcome.VALUE, _codec.encode(value), attempts)
+            return self._settled(StepOutcome.VALUE, _codec.encode(value), attempts)
         except NotEncodable as error:
             # Recorded, not raised again and again: running the tool once more would not help.
             named = error_value(error)
             stored = named._replace(type="ResultNotEncodable", retryable=False)
-            return Settled(StepOutcome.ERROR, error_json(stored), attempts)
+            return self._settled(StepOutcome.ERROR, error_json(stored), attempts)
 
     def _failed(self, error: Exception, state: Open) -> Settled | Open:
         retry = self.options.retry
@@ -158,7 +161,7 @@ class Attempts:
         once = self.options.mode == "at-most-once" and not retry.is_definite(error)
         hopeless = isinstance(error, FlowError) or once
         if hopeless or not retry.allows(error, state.attempt):
-            return Settled(StepOutcome.ERROR, error_json(stored), state.attempt)
+            return self._settled(StepOutcome.ERROR, error_json(stored), state.attempt)
         return state._replace(
             attempt=state.attempt + 1,
             epoch=state.epoch + 1 if retry.is_definite(error) else state.epoch,
@@ -218,10 +221,10 @@ class Attempts:
         message = first_message(self.holding, state.name)
         if message is not None:
             data = yield from read_message(self.holding, message)
-            return Settled(StepOutcome.VALUE, data, state.attempt, (message.id,))
+            return self._settled(StepOutcome.VALUE, data, state.attempt, (message.id,))
         if state.due is not None and state.due <= self.holding.world.now():
             late = StepTimedOut(self.asked.tool, max(0.0, state.due - state.started))
-            return Settled(StepOutcome.ERROR, error_json(error_value(late)), state.attempt)
+            return self._settled(StepOutcome.ERROR, error_json(error_value(late)), state.attempt)
         return Waiting(state, "pending")
 
     def _interrupted(self, state: Open) -> Settled:
@@ -232,7 +235,7 @@ class Attempts:
             "data": None,
             "retryable": False,
         }
-        return Settled(StepOutcome.ERROR, _codec.encode(error), state.attempt)
+        return self._settled(StepOutcome.ERROR, _codec.encode(error), state.attempt)
 
     def _pending(self, pending: Pending, state: Open) -> Open:
         run = self.holding.run

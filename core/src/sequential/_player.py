@@ -184,7 +184,7 @@ class Player:
 
     def _asked_tool(self, step: ToolStep[Any], position: str) -> Asked:
         tool = f"{step.category}.{step.name}"
-        record = self._record_at(position)
+        record = self._record_at(position) if self.ready else None
         engine = self.engine
         known = engine.registry.tools.get((step.category, step.name))
         options = DEFAULT_OPTIONS if known is None else known.options
@@ -203,8 +203,6 @@ class Player:
 
     def _record_at(self, position: str) -> StepRecord | None:
         """Return the record that the step at *position* is to be given, if there is one."""
-        if not self.ready:
-            return None
         if self.ready[0].position == position:
             return self.ready[0]
         if self._later is None:

@@ -258,18 +258,20 @@ class Turn:
         """Record what steps came to, in one commit, and park with it where the policy says so."""
         holding, op_id = self.holding, self.holding.world.token()
         records: list[StepRecord] = []
+        done: list[str] = []
+        # Several are recorded together only where all of them took the same message.
+        consumed = settled[0][1].consumed
         for strand, ended in settled:
             record = yield from self._written.record(strand, ended, op_id, len(records))
             records.append(record)
-        done = [record.position for record in records]
-        consumed = tuple(dict.fromkeys(each for _, ended in settled for each in ended.consumed))
+            done.append(record.position)
         reason = (
             ""
             if self._troubles and self._trouble()
             else self._closing or self._pause_reason(records)
         )
         parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
-        terms, known, now = holding.engine.terms, holding.known, holding.world.now()
+        terms, known, now = holding.engine.terms, holding.known, records[-1].ended
         count = len(records)
 
         def recorded(run: Run) -> Run:
@@ -301,11 +303,11 @@ class Turn:
 
     def _pause_reason(self, records: Sequence[StepRecord]) -> str:
         policy, world = self.holding.engine.policy, self.holding.world
-        kinds = {record.kind for record in records}
-        if StepKind.SAVE in kinds:
-            return "save"
-        if policy.every_step and StepKind.TOOL in kinds:
-            return "step"
+        for record in records:
+            if record.kind is StepKind.SAVE:
+                return "save"
+            if policy.every_step and record.kind is StepKind.TOOL:
+                return "step"
         if world.stopping():
             return "shutdown"
         if self.holding.gained + len(records) >= policy.steps or world.left() <= 0:

@@ -50,7 +50,7 @@ class Settling:
         """
         holding, step, asked = self._holding, strand.step, strand.asked
         assert asked is not None
-        stored = self.check(strand)
+        stored = self.check(strand) if holding.run.open else None
         found = left or stored
         self.refuse_full()
         started = holding.world.now() if found is None else found.started

@@ -37,12 +37,13 @@ class Strand:
         below: The parallel step that it waits for.
         step: The step that it waits for.
         asked: The same in terms of records.
+        used: How many positions its steps have taken.
         cancelled: Whether it was told that it is needed no more, or will be.
         untold: Whether it will be: it is told when it leaves a shield.
     """
 
-    __slots__ = ("_begun", "_branch", "_count", "_place", "above", "asked", "below", "cancelled",
-                 "frame", "index", "step", "untold")  # fmt: skip
+    __slots__ = ("_begun", "_branch", "_place", "above", "asked", "below", "cancelled",
+                 "frame", "index", "step", "untold", "used")  # fmt: skip
 
     def __init__(
         self, frame: Frame | None, branch: object, above: Fork | None = None, index: int = 0
@@ -57,14 +58,14 @@ class Strand:
         self._branch = branch
         self._place = "" if above is None else f"{above.position}.{index}"
         self._begun = False
-        self._count = 0
+        self.used = 0
 
     @property
     def position(self) -> str:
         """Where its next step stands."""
         if self.frame is None:
             return self._place
-        return f"{self._place}.{self._count}" if self._place else str(self._count)
+        return f"{self._place}.{self.used}" if self._place else str(self.used)
 
     @property
     def told(self) -> bool:
@@ -80,10 +81,6 @@ class Strand:
     def shielded(self) -> bool:
         """Whether what it waits for must not be interrupted."""
         return is_shielded(self.step) if self.below is None else self.below.shielded
-
-    def count(self) -> None:
-        """Take the next position as used."""
-        self._count += 1
 
     def advance(self, given: Ended) -> Step[Any] | Ended:
         """Give what its step came to; return what it asks for next, or how it ended."""
@@ -273,7 +270,7 @@ class Strands:
             self._tell(strand, said)
         elif isinstance(said, ParallelStep):
             fork = strand.below = Fork(strand, said)
-            strand.count()
+            strand.used += 1
             self._to_do.append(lambda: self._begin_next(fork))
         else:
             self._asked(strand, said)
@@ -286,7 +283,7 @@ class Strands:
             error = refused
             self._to_do.append(lambda: self._give(strand, Ended(error=error)))
             return
-        strand.count()
+        strand.used += 1
         strand.step, strand.asked = step, asked
         self.waiting[asked.position] = strand
         if strand.above is not None:
