@@ -398,23 +398,28 @@ def tools(**changed: Callable[..., Any]) -> dict[Any, Callable[..., Any]]:
 
 
 @trips
-@pytest.mark.parametrize("invocations", range(3))
-def test_a_cancelled_saga_undoes_what_it_did(trip: Flow[..., Any], invocations: int) -> None:
-    stage = Stage(trip, tools())
-    assert isinstance(stage.cancelled_after(invocations), Cancelled)
-    done = ["flight", "hotel"][:invocations]
-    assert stage.did == [
+@pytest.mark.parametrize("steps", range(4))
+def test_a_cancelled_saga_undoes_what_it_did(trip: Flow[..., Any], steps: int) -> None:
+    played = survived(trip, input={"last": "dinner"}, cancel_after=steps)
+    if steps == 3:
+        # The cancel came when nothing was left to do.
+        assert played.result == "booked"
+        return
+    assert isinstance(played.error, RunCancelled)
+    done = ["flight", "hotel", "dinner"][:steps]
+    assert called(played) == [
         *(f"book {what}" for what in done),
         *(f"unbook {what}" for what in reversed(done)),
     ]
 
 
 @trips
-def test_a_cancel_does_not_interrupt_compensations(trip: Flow[..., Any]) -> None:
-    stage = Stage(trip, tools(book=booked))
-    # Cancelled when the hotel is given back, and the flight is not.
-    assert isinstance(stage.cancelled_after(4), Cancelled)
-    assert stage.did[-2:] == ["unbook hotel", "unbook flight"]
+@pytest.mark.parametrize("steps", [3, 4])
+def test_a_cancel_does_not_interrupt_compensations(trip: Flow[..., Any], steps: int) -> None:
+    # Cancelled when the car was refused, or when the hotel is given back and the flight is not.
+    played = survived(trip, cancel_after=steps)
+    assert isinstance(played.error, RunCancelled)
+    assert called(played)[-2:] == ["unbook hotel", "unbook flight"]
 
 
 def test_a_run_that_was_cancelled_and_could_not_be_undone_has_failed() -> None:

@@ -6,10 +6,15 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from sequential import Registry, Sequential, flow, gather, race, tool, wait_for_signal
+from sequential import sleep as sleep_for
+from sequential.patterns import remind
 from sequential.storage import At, Loaded, Status
+from sequential.testing import FakeClock
 from sequential_dashboard.timeline.gaps import FOLDED_FROM, folded, ledger_of, pieces_of
 from sequential_dashboard.timeline.payload import GOES_ON, payload_of
 from sequential_dashboard.timeline.spans import Span, spans_of
@@ -47,6 +52,55 @@ def test_steps_in_branches_hang_from_a_row_for_each_branch() -> None:
     ]  # fmt: skip
     branches = found[2]
     assert (branches.start, branches.end, branches.status) == (2, 9, "error")
+
+
+def test_branches_of_a_real_run_are_nested_and_their_time_is_counted_once() -> None:
+    registry, clock = Registry(), FakeClock()
+
+    @tool("shop", "pack", registry=registry)
+    def pack(what: str) -> str:
+        return what
+
+    async def slow() -> None:
+        await sleep_for(5)
+        await gather(pack("a"), sleep_for(20), pack("b"))
+
+    @flow(registry=registry)
+    async def nested() -> None:
+        await pack("first")
+        await race(slow(), wait_for_signal("go"))
+        await remind(wait_for_signal("end"), every=30, remind=lambda number: pack(str(number)))
+
+    app = Sequential("memory:", clock=clock, registry=registry, pause="when-waiting")
+    run_id = app.start(nested)
+
+    def after(seconds: float) -> dict[str, Span]:
+        clock.advance(seconds)
+        app.execute(run_id)
+        found = app.storage.load(run_id)
+        assert found is not None
+        spans = spans_of(found)
+        length = (found.run.ended or found.now) - spans[0].start
+        assert sum(piece.seconds for piece in pieces_of(found, spans)) == pytest.approx(length)
+        for span in spans[1:]:
+            above = spans[span.parent]
+            assert above.key == (span.key.rpartition(".")[0] or "run")
+            assert above.start <= span.start
+            assert above.end is None or (span.end is not None and span.end <= above.end)
+        return {span.key: span for span in spans}
+
+    waiting = after(0)
+    assert [waiting[key].status for key in ("1", "1.0", "1.0.0", "1.1")] == ["waiting"] * 4
+    forked = after(5)
+    assert {"1.0.1", "1.0.1.0", "1.0.1.1", "1.0.1.2"} <= forked.keys()
+    assert (forked["1.0"].kind, forked["1.0"].name) == ("branch", "branch 0")
+    assert (forked["1.0.1"].end, forked["1.0.1.2"].status) == (None, "value")
+    won = after(20)
+    assert won["1"].end == won["1.0"].end == clock.now()
+    assert won["2.0.0"].name == "signal end"
+    assert after(30)["2.1.1"].status == "value"
+    app.signal(run_id, "end", None)
+    assert after(3)["run"].status == "completed"
 
 
 def test_a_child_run_hangs_from_the_step_that_started_it(demo: Opened) -> None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from sequential import RunCancelled
 from sequential.testing import crash_everywhere, play
 
 from .order_saga import charge, fulfil, refund, release, reserve, ship
@@ -64,3 +67,12 @@ def test_what_was_reserved_beside_an_item_that_is_out_of_stock_is_released() -> 
         {"reservation": "one fig"},
         {"reservation": "one pear"},
     ]
+
+
+@pytest.mark.parametrize("steps", range(3))
+def test_an_order_that_is_cancelled_leaves_nothing_behind(steps: int) -> None:
+    played = crash_everywhere(fulfil, {"order": PEAR}, tools=TOOLS, cancel_after=steps).played
+    assert isinstance(played.error, RunCancelled)
+    did = [call.tool for call in played.calls]
+    assert did.count("stock.reserve") == did.count("stock.release")
+    assert did.count("cards.charge") == did.count("cards.refund")

@@ -159,13 +159,14 @@ def _changed(run: Run, stored: Run) -> str:
     return "claim the run" if run.fence != stored.fence else ""
 
 
-def crash_everywhere(
+def crash_everywhere(  # noqa: PLR0913  (what is played, each with a default)
     flow: Flow[..., Any],
     input: object = None,
     *,
     tools: Fakes | None = None,
     signals: Mapping[str, object] | None = None,
     start: datetime | None = None,
+    cancel_after: int | None = None,
     registry: Registry = REGISTRY,
 ) -> Survived:
     """Play *flow* undisturbed, then again for each write, with the process lost before and after.
@@ -182,6 +183,8 @@ def crash_everywhere(
             again gets the same answer again.
         signals: As for `play`.
         start: As for `play`.
+        cancel_after: As for `play`. Choose a step of the flow itself: of branches, others may be
+            recorded when a cancel comes after a crash.
         registry: As for `play`.
 
     Returns:
@@ -192,7 +195,7 @@ def crash_everywhere(
             lost, and what differs.
         SequentialError: As for `play`.
     """
-    script = Script(flow, input, tools or {}, signals or {}, start, registry)
+    script = Script(flow, input, tools or {}, signals or {}, start, registry, cancel_after)
     clock = script.clock()
     disk = _Disk(clock)
     played = _once(script, script.cast(), disk, clock)

@@ -96,6 +96,7 @@ class Script:
 
     Attributes:
         registry: Where options of tools are looked up that are given by name.
+        cancel_after: Steps after which the run is cancelled.
     """
 
     flow: Flow[..., Any]
@@ -104,6 +105,7 @@ class Script:
     signals: Mapping[str, object]
     start: datetime | None
     registry: Registry
+    cancel_after: int | None = None
 
     def clock(self) -> FakeClock:
         """Return a new clock that shows the start."""
@@ -159,6 +161,8 @@ class Stage:
         pause: PausePolicy | None = None,
     ) -> None:
         self.script, self.cast, self.storage, self.clock = script, cast, storage, clock
+        if script.cancel_after is not None:
+            pause = EACH_STEP  # so that there is a moment between steps
         self.app = Sequential(
             storage,
             pause=pause or "when-waiting",
@@ -184,6 +188,7 @@ class Stage:
     def _carried(self) -> Outcome:
         """Execute the run again and again, skipping the time between."""
         for _ in range(_MOST_TURNS):
+            self._cancel_if_due()
             outcome = self.app.execute(RUN_ID)
             if not isinstance(outcome, Paused | Busy):
                 return outcome
@@ -193,6 +198,12 @@ class Stage:
             self.clock.advance(max(0.0, wake.time - self.clock.now()))
         reason = f"it has not ended after {_MOST_TURNS:,} invocations; let a fake end its loop"
         raise RunBlocked(RUN_ID, reason)
+
+    def _cancel_if_due(self) -> None:
+        after = self.script.cancel_after
+        due = after is not None and len(self.storage.records) >= after
+        if due and self.app.get(RUN_ID).status in OPEN_STATUSES:
+            self.app.cancel(RUN_ID)
 
     def _awaited(self) -> str:
         (position, found), *_ = self.app.get(RUN_ID).open.items()
@@ -245,13 +256,14 @@ class Stage:
         return PlayedStep(record.position, what, given, record.outcome, value, record.attempts)
 
 
-def play(
+def play(  # noqa: PLR0913  (what is played, each with a default)
     flow: Flow[..., R],
     input: object = None,
     *,
     tools: Fakes | None = None,
     signals: Mapping[str, object] | None = None,
     start: datetime | None = None,
+    cancel_after: int | None = None,
     registry: Registry = REGISTRY,
 ) -> Played[R]:
     """Play *flow* to its end, with fake tools and without waiting; return what happened.
@@ -267,6 +279,7 @@ def play(
             and is raised here.
         signals: Name to value, or to a list of values. All are sent before the flow begins.
         start: What the clock shows first, with a time zone.
+        cancel_after: Cancel the run when so many steps are recorded: the flow is told at the next.
         registry: Where tools that are given by name are looked up for their options.
 
     Raises:
@@ -275,7 +288,7 @@ def play(
             among *signals*. That the flow raised is no error here: see `Played.result`.
         InputMismatch: The input does not fit the flow's parameters.
     """
-    script = Script(flow, input, tools or {}, signals or {}, start, registry)
+    script = Script(flow, input, tools or {}, signals or {}, start, registry, cancel_after)
     clock = script.clock()
     stage = Stage(script, script.cast(), KeptMemory(clock), clock)
     try:

@@ -22,13 +22,14 @@ from ._play import EACH_STEP, RUN_ID, KeptMemory, Played, PlayedStep, Script, St
 R = TypeVar("R")
 
 
-def verify_replay(
+def verify_replay(  # noqa: PLR0913  (what is played, each with a default)
     flow: Flow[..., R],
     input: object = None,
     *,
     tools: Fakes | None = None,
     signals: Mapping[str, object] | None = None,
     start: datetime | None = None,
+    cancel_after: int | None = None,
     registry: Registry = REGISTRY,
 ) -> Played[R]:
     """Play *flow* from its beginning after every step, as if each had a process of its own.
@@ -45,6 +46,7 @@ def verify_replay(
         tools: As for `play`. No fake is called more often than in a play.
         signals: As for `play`.
         start: As for `play`.
+        cancel_after: As for `play`.
         registry: As for `play`. With a history, the tools whose options and types count.
 
     Raises:
@@ -55,7 +57,7 @@ def verify_replay(
     """
     if isinstance(input, Path):
         return _verify_history(flow, input, registry)
-    script = Script(flow, input, tools or {}, signals or {}, start, registry)
+    script = Script(flow, input, tools or {}, signals or {}, start, registry, cancel_after)
     clock = script.clock()
     stage = Stage(script, script.cast(), KeptMemory(clock), clock, EACH_STEP)
     try:
