@@ -234,6 +234,7 @@ class Sequential(Tended):
     afind = _Twin(Opened.find)
     acount = _Twin(Opened.count)
     asignal = _Twin(Tended.signal)
+    aanswer = _Twin(Tended.answer)
     acancel = _Twin(Tended.cancel)
     aterminate = _Twin(Tended.terminate)
     aretry = _Twin(Tended.retry)
