@@ -177,7 +177,7 @@ class Outside:
 
         def change(found: Loaded) -> tuple[Run, Sequence[StepRecord]] | None:
             copied = kept_by_retry(found.run, found.steps)
-            again = retry(found.run, copied)
+            again = retry(found.run, copied, found.now)
             if again is None:
                 allowed = "a failed, cancelled or quarantined run"
                 raise RunStatusWrong(run_id, found.run.status, "retry", allowed)

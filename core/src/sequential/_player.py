@@ -244,7 +244,7 @@ class Player:
     def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
         outcome = record.outcome
         if outcome is StepOutcome.CANCELLED:
-            return Ended(error=RunCancelled(run.run_id))
+            return Ended(error=RunCancelled(run.run_id, _reason(data)))
         if isinstance(step, ToolStep):
             if outcome is StepOutcome.ERROR:
                 failed = tool_error(record.tool, data, record.attempts)
@@ -289,6 +289,12 @@ class Player:
         """Unwind the flow, if it was called."""
         if self.strands is not None:
             self.strands.discard()
+
+
+def _reason(data: bytes) -> str:
+    """Return why the run was cancelled, as far as the record of it says."""
+    value = _codec.decode(data)
+    return str(value.get("reason", "")) if isinstance(value, dict) else ""
 
 
 def expected(step: SignalStep[Any]) -> str:

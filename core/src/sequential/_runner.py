@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from . import _codec
 from ._abreast import Abreast
-from ._attempts import Settled, Waiting, first_message
+from ._attempts import Settled, Waiting, first_message, read_message
 from ._events import RunEnded, StepRecorded
 from ._failure import error_value
 from ._holding import Holding
@@ -31,13 +31,28 @@ from ._model import (
 from ._outcomes import Paused
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
 from ._player import Obstacle, Over, Player, input_place
-from ._protocol import CANCEL, NOW, Gain, continue_as_new, end, give_up, keep, park, release
+from ._protocol import (
+    CANCEL,
+    NOW,
+    Gain,
+    cancel_id,
+    continue_as_new,
+    end,
+    give_up,
+    is_overdue,
+    keep,
+    park,
+    release,
+)
 from ._replay import Asked
 from ._requests import Observe, Requests, Send, Store
-from ._settling import NULL, OutOfTime, Settling
+from ._settling import OutOfTime, Settling
 from ._steps import ContinueStep
 from ._strands import Strand
 from .errors import InputMismatch, NotEncodable, RunCancelled, ToolNotFound, ValuesError
+
+_DEADLINE = b'{"reason":"deadline"}'
+"""What is recorded where a run is cancelled because its time is over."""
 
 
 class Turn:
@@ -182,18 +197,22 @@ class Turn:
 
     def _is_cancelled(self) -> bool:
         run = self.holding.run
-        return bool(run.inbox) and first_message(self.holding, CANCEL) is not None
+        if run.inbox and first_message(self.holding, CANCEL) is not None:
+            return True
+        return run.deadline is not None and is_overdue(run, self.holding.world.now())
 
     def _cancel(self) -> Requests[Paused | None]:
-        """Record the cancel at every step that the flow waits for."""
+        """Record the cancel, with its reason, at every step that the flow waits for."""
         message = first_message(self.holding, CANCEL)
-        assert message is not None
+        told, data = cancel_id(self.holding.run), _DEADLINE
+        if message is not None:
+            told, data = message.id, (yield from read_message(self.holding, message))
         self._settling.refuse_full()
         now, settled = self.holding.world.now(), []
         for position, strand in self.player.waiting.items():
             found = self.holding.run.open.get(position)
             started = now if found is None else found.started
-            ended = Settled(StepOutcome.CANCELLED, NULL, 1, (message.id,), started)
+            ended = Settled(StepOutcome.CANCELLED, data, 1, (told,), started)
             settled.append((strand, ended))
         self._abreast = None
         return (yield from self._record_all(settled))

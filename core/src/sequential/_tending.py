@@ -18,7 +18,7 @@ from ._json import is_unicode
 from ._model import At, Run, Status
 from ._opened import Opened
 from ._player import input_place
-from ._protocol import CANCEL, NOW, reseeded
+from ._protocol import CANCEL, NOW, cancel_id, reseeded
 from ._run_id import check_run_id, new_run_id
 from ._storage_rules import is_same, tombstone
 from ._transport import ResumeMessage
@@ -127,8 +127,7 @@ class Tended(Opened):
         Returns whether this was the first to ask.
         """
         run = self.get(run_id)
-        sent_id = f"{CANCEL}:{run.generation}"
-        accepted = self._outside.send(run_id, sent_id, CANCEL, {"reason": reason})
+        accepted = self._outside.send(run_id, cancel_id(run), CANCEL, {"reason": reason})
         self._send(self.get(run_id))
         return accepted
 
