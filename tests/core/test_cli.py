@@ -235,6 +235,27 @@ def test_a_signal_without_a_value_is_null(command_line: CommandLine) -> None:
     assert command_line.json("execute", "r1")["result"] is None
 
 
+def test_a_signal_of_another_type_is_one_line_and_can_be_sent_anyway(
+    command_line: CommandLine,
+) -> None:
+    command_line.write("typed.py", TYPED)
+    command_line.ok("start", "typed.py:typed", "--run-id", "r1")
+    command_line.ok("execute", "r1", "--load", "typed.py")
+    said = command_line("signal", "r1", "n", '"one"')
+    assert said.exit_code == 1
+    assert "$ does not fit what it waits for: Expected `int`, got `str`" in said.stderr
+    assert "accepted" in command_line.ok("signal", "r1", "n", '"one"', "--unchecked")
+
+
+TYPED = """
+from sequential import flow, wait_for_signal
+
+@flow
+async def typed() -> int:
+    return await wait_for_signal("n", int)
+"""
+
+
 def test_cancel_ends_a_run_at_its_next_step(command_line: CommandLine) -> None:
     command_line.ok("start", "shop.py:ask", "--run-id", "r1")
     assert "asked to stop" in command_line.ok("cancel", "r1", "--reason", "enough")

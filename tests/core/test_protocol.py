@@ -431,7 +431,7 @@ def test_a_message_id_is_accepted_once_also_after_a_retry() -> None:
     assert told is not None
     over = p.end(told, Status.FAILED, 1.0, TERMS)
     assert p.message(over, sent("a")) is None
-    again = p.retry(over, 1)
+    again = p.retry(over, 1, 9.0)
     assert again is not None
     assert p.message(again, sent("a")) is None
     assert p.message(again, sent("b")) is not None
@@ -488,7 +488,7 @@ def test_a_retry_starts_a_new_generation(status: Status) -> None:
         status=status, cursor=5, stalls=8, result=NULL, error=ErrorValue("E", "m"), ended=9.0,
         notice=True, open={"1": Open(StepKind.SAVE)}, attention=Attention("x", "y"), seen=("a",),
     )  # fmt: skip
-    again = p.retry(run, 4)
+    again = p.retry(run, 4, 9.0)
     assert again is not None
     assert (again.generation, again.fence, again.cursor, again.stalls) == (1, 4, 4, 0)
     assert (again.status, again.owner, again.wake) == (Status.PAUSED, "", NOW)
@@ -498,7 +498,7 @@ def test_a_retry_starts_a_new_generation(status: Status) -> None:
 
 @pytest.mark.parametrize("status", [Status.PAUSED, Status.RUNNING, Status.COMPLETED, Status.PURGED])
 def test_only_a_run_that_ended_badly_is_retried(status: Status) -> None:
-    assert p.retry(paused(status=status), 0) is None
+    assert p.retry(paused(status=status), 0, 9.0) is None
 
 
 V, E, C, T = StepOutcome.VALUE, StepOutcome.ERROR, StepOutcome.CANCELLED, StepOutcome.TIMEOUT
@@ -540,7 +540,7 @@ TRANSITIONS: list[tuple[str, Callable[[Run], Run | None]]] = [
     ("claim", lambda run: p.claim(run, 1e9, "other", TERMS)),
     ("terminate", lambda run: p.terminate(run, 1.0, TERMS)),
     ("redrive", p.redrive),
-    ("retry", lambda run: p.retry(run, 0)),
+    ("retry", lambda run: p.retry(run, 0, 9.0)),
 ]
 
 

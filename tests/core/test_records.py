@@ -200,6 +200,7 @@ def test_a_state_field_of_a_wrong_type_is_damage(field: str) -> None:
         "notice": [True],
         "started": [1.5e300],
         "begun": [1.5e300],
+        "deadline": [1.5e300],
         "input": [[[1]]],
         "result": [[[1]]],
         "progress": [[[1]]],

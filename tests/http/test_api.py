@@ -66,6 +66,11 @@ def asked() -> Steps[object]:
 
 
 @flow(registry=registry)
+def counted() -> Steps[int]:
+    return (yield from wait_for_signal("n", int))
+
+
+@flow(registry=registry)
 def broken() -> Steps[None]:
     yield from price("pear")
     raise LookupError("sold out")
@@ -448,6 +453,16 @@ def test_a_signal_may_be_empty(site: Site) -> None:
     assert site.post("/runs/r1/signals/answer").status_code == 202
     site.app.execute("r1")
     assert site.get("/runs/r1").json()["status"] == "completed"
+
+
+def test_a_signal_of_another_type_is_refused_and_named(site: Site) -> None:
+    site.app.start(counted, run_id="r1")
+    site.app.execute("r1")
+    refused = site.post("/runs/r1/signals/n", {"value": "one"})
+    assert refused.status_code == 400
+    assert "Expected `int`, got `str`" in refused.json()["message"]
+    assert site.app.get("r1").inbox == ()
+    assert site.post("/runs/r1/signals/n", {"value": 1}).status_code == 202
 
 
 @pytest.mark.parametrize("name", ["$cancel", "%24cancel", "x" * 257])

@@ -53,6 +53,17 @@ def article(text: str, days: float = 7.0) -> Steps[Any]:
     return {"answer": answer}
 
 
+@tool("people", "rate", registry=registry)
+def rate(context: ToolContext) -> Pending | int:
+    handed.append(callback_url(context, keys=KEYS, base="https://flows.example/"))
+    return Pending()
+
+
+@flow(registry=registry)
+def rated() -> Steps[object]:
+    return (yield from rate())
+
+
 class Site:
     def __init__(self, app: Sequential, client: Local) -> None:
         self.app = app
@@ -110,6 +121,16 @@ def test_the_first_answer_counts(site: Site) -> None:
     assert [answer.status_code for answer in answers] == [200] + [409] * 19
     assert site.result() == {"answer": 0}
     assert site.client.post(path, json="late").status_code == 409
+
+
+def test_an_answer_of_another_type_is_refused_and_can_be_given_again(site: Site) -> None:
+    site.app.start(rated, run_id="r1")
+    site.app.execute("r1")
+    path = urlsplit(handed[-1]).path
+    assert site.client.post(path, data={"answer": "five"}).status_code == 400
+    assert site.app.get("r1").inbox == ()
+    assert site.client.post(path, json=5).status_code == 200
+    assert site.result() == 5
 
 
 def test_two_links_of_one_call_are_one_question(site: Site) -> None:

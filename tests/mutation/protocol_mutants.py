@@ -17,6 +17,39 @@ _OWNER = Patch("_protocol", "        and run.owner == held.owner\n", "")
 _STALLS_STAY = ('        changes["stalls"] = 0\n', "        pass\n")
 _PARKED_STALLS_STAY = ('**(after | {"stalls": 0})', "**after")
 
+_DEADLINES = "tests/core/test_deadlines.py::"
+
+DEADLINES: tuple[Mutant, ...] = (
+    mutant(
+        "a wait outlasts the deadline",
+        "_protocol",
+        "At(min(wake.time, run.deadline) if wake else run.deadline)",
+        "wake",
+        f"{_DEADLINES}test_a_run_is_cancelled_when_its_deadline_is_over_and_cleans_up",
+    ),
+    mutant(
+        "a deadline is told again during the cleanup",
+        "_protocol",
+        "    return over and cancel_id(run) not in run.seen\n",
+        "    return over\n",
+        f"{_DEADLINES}test_a_run_is_cancelled_when_its_deadline_is_over_and_cleans_up",
+    ),
+    mutant(
+        "a deadline that was told still wakes the run",
+        "_protocol",
+        "wake = wake if told else At(",
+        "wake = At(",
+        f"{_DEADLINES}test_a_run_is_cancelled_when_its_deadline_is_over_and_cleans_up",
+    ),
+    mutant(
+        "a retry keeps a deadline that is over",
+        "_protocol",
+        "deadline=None if run.deadline is not None and run.deadline <= now else run.deadline,",
+        "deadline=run.deadline,",
+        f"{_DEADLINES}test_a_retry_keeps_a_deadline_that_is_still_ahead_and_drops_one_that_is_over",
+    ),
+)
+
 CLAIMS: tuple[Mutant, ...] = (
     Mutant("the fence is not compared", (_FENCE,), _MINE),
     Mutant(
@@ -351,4 +384,4 @@ REPAIRS: tuple[Mutant, ...] = (
     ),
 )
 
-PROTOCOL_MUTANTS = (*CLAIMS, *PROGRESS, *MESSAGES, *REPAIRS)
+PROTOCOL_MUTANTS = (*CLAIMS, *DEADLINES, *PROGRESS, *MESSAGES, *REPAIRS)

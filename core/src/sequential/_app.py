@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 from . import _codec
 from ._drive import refuse_loop, token
 from ._flow import Flow
-from ._model import At, In, Run, Status, Wake
+from ._model import At, In, Run, Status, Wake, evolve
 from ._opened import Opened
 from ._outcomes import (
     Blocked,
@@ -80,6 +80,7 @@ class Sequential(Tended):
         run_id: str | None = None,
         wake: datetime | timedelta | None = None,
         tags: Mapping[str, str] | None = None,
+        deadline: datetime | timedelta | None = None,
     ) -> str:
         """Start a run, or find the one that was started before; return its id.
 
@@ -91,6 +92,9 @@ class Sequential(Tended):
             run_id: 1 to 128 of ``A-Za-z0-9_~.-``; by default a new UUID of version 7.
             wake: When it becomes due: a moment, or a time from now; by default at once.
             tags: To find it by.
+            deadline: When it is cancelled, with the reason ``deadline``, unless it has ended: a
+                moment, or a time from now. `RunCancelled` is raised at its next step, so that it
+                can clean up; also where it sleeps or waits for longer.
 
         Raises:
             FlowNotFound: No flow of that name is registered here.
@@ -100,8 +104,8 @@ class Sequential(Tended):
             RunTaken: The id belongs to a run of another flow, or with another input.
             StorageError: Nothing was started, as far as is known; starting again is safe.
         """
-        run = self._new_run(flow, input, run_id, tags, _wake(wake))
-        stored, _ = self._outside.create(run)
+        run = self._new_run(flow, input, run_id, tags, deadline)
+        stored, _ = self._outside.create(evolve(run, wake=self._first(_wake("wake", wake), run)))
         if wake is None:
             self._send(stored)
         return stored.run_id
@@ -148,12 +152,12 @@ class Sequential(Tended):
     @overload
     def run(
         self, flow: Flow[..., R], input: object = None, *, run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None, deadline: datetime | timedelta | None = None,
     ) -> R: ...  # fmt: skip
     @overload
     def run(
         self, flow: str, input: object = None, *, run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None, deadline: datetime | timedelta | None = None,
     ) -> Any: ...  # fmt: skip
     def run(
         self,
@@ -162,6 +166,7 @@ class Sequential(Tended):
         *,
         run_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        deadline: datetime | timedelta | None = None,
     ) -> Any:
         """Start a run and carry it to its end here; return its result.
 
@@ -170,12 +175,12 @@ class Sequential(Tended):
 
         Raises:
             RunFailed: The flow raised.
-            RunCancelled: It was cancelled or terminated.
+            RunCancelled: It was cancelled or terminated, or its *deadline* is over.
             RunBlocked: A deploy or a person must act, or it was quarantined.
             SequentialError: As for `start`.
         """
         refuse_loop()
-        run = self._new_run(flow, input, run_id, tags, NOW)
+        run = self._new_run(flow, input, run_id, tags, deadline)
         # Created already claimed: one commit less, and nobody else can come between.
         first = claimed(run, self.driver.time.now(), token(), self.engine.terms)
         stored, own = self._outside.create(first)
@@ -213,12 +218,12 @@ class Sequential(Tended):
     @overload
     async def arun(
         self, flow: Flow[..., R], input: object = None, *, run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None, deadline: datetime | timedelta | None = None,
     ) -> R: ...  # fmt: skip
     @overload
     async def arun(
         self, flow: str, input: object = None, *, run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None, deadline: datetime | timedelta | None = None,
     ) -> Any: ...  # fmt: skip
     async def arun(self, flow: Any, input: object = None, **keywords: Any) -> Any:
         """Await `run`, which runs in a thread meanwhile."""
@@ -234,6 +239,7 @@ class Sequential(Tended):
     afind = _Twin(Opened.find)
     acount = _Twin(Opened.count)
     asignal = _Twin(Tended.signal)
+    aanswer = _Twin(Tended.answer)
     acancel = _Twin(Tended.cancel)
     aterminate = _Twin(Tended.terminate)
     aretry = _Twin(Tended.retry)
@@ -254,7 +260,7 @@ class Sequential(Tended):
         given: object,
         run_id: str | None,
         tags: Mapping[str, str] | None,
-        wake: Wake,
+        deadline: datetime | timedelta | None,
     ) -> Run:
         known = self._flow(flow)
         chosen = new_run_id() if run_id is None else check_run_id(run_id)
@@ -266,11 +272,27 @@ class Sequential(Tended):
             known.name,
             payload,
             known.version,
-            wake=wake,
+            wake=NOW,
+            deadline=self._moment(_wake("deadline", deadline)),
             tags=_checked_tags(tags or {}),
             asked=digest,
             trace=self.plugins.trace(),
         )
+
+    def _moment(self, wake: Wake) -> float | None:
+        """Return *wake* in seconds since the epoch, by the storage's time as it is known here."""
+        if isinstance(wake, In):
+            return self.driver.time.now() + wake.seconds
+        return None if wake is None else wake.time
+
+    def _first(self, wake: Wake, run: Run) -> Wake:
+        """Return when to look at *run* first: at *wake*, unless its deadline comes before."""
+        if wake is None:
+            return NOW
+        moment = self._moment(wake)
+        assert moment is not None
+        early = run.deadline is not None and run.deadline < moment
+        return At(run.deadline) if early and run.deadline is not None else wake
 
     def _flow(self, flow: str | Flow[..., Any]) -> Flow[..., Any]:
         given: object = flow
@@ -328,18 +350,20 @@ async def _in_thread(function: Callable[[], R]) -> R:
     return await asyncio.to_thread(function)
 
 
-def _wake(wake: datetime | timedelta | None) -> Wake:
+def _wake(setting: str, wake: datetime | timedelta | None) -> Wake:
     if wake is None:
-        return NOW
+        return None
     if isinstance(wake, timedelta):
         return In(wake.total_seconds())
     given: object = wake
     if not isinstance(given, datetime):
         raise ConfigError(
-            "wake", given, "give a datetime with a time zone, or a timedelta from now"
+            setting, given, "give a datetime with a time zone, or a timedelta from now"
         )
     if wake.tzinfo is None:
-        raise ConfigError("wake", wake.isoformat(), "add a time zone, such as datetime.UTC")
+        raise ConfigError(setting, wake.isoformat(), "add a time zone, such as datetime.UTC")
+    if wake.timestamp() < 0:
+        raise ConfigError(setting, wake.isoformat(), "give a moment after 1970")
     return At(wake.timestamp())
 
 

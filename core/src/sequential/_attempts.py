@@ -59,6 +59,7 @@ class Attempts:
         self._started = 0.0
         tool = holding.engine.registry.tools.get((step.category, step.name))
         self.options: ToolOptions = DEFAULT_OPTIONS if tool is None else tool.options
+        self._result = None if tool is None else tool.result
 
     def settle(self, found: Open | None, started: float) -> Requests[Settled | Waiting]:
         """Carry the call on from *found*, what the record has open for it, or anew."""
@@ -248,7 +249,8 @@ class Attempts:
         )
         limit = pending.timeout
         due = None if limit is None else self.holding.world.now() + limit
-        return state._replace(name=name, due=due, intent=False)
+        schema = "" if self._result is None else self._result.schema()
+        return state._replace(name=name, due=due, intent=False, schema=schema)
 
 
 def first_message(holding: Holding, name: str) -> Message | None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ._model import Run
-from .errors import LeaseLost
+from .errors import LeaseLost, TokenInvalid
 
 
 def idempotency_key(
@@ -28,6 +29,34 @@ def idempotency_key(
     parts = (deployment, run_id, str(generation), position, str(epoch))
     text = b"".join(len(part.encode()).to_bytes(4) + part.encode() for part in parts)
     return "sq1_" + base64.b32encode(hashlib.sha256(text).digest()).decode().rstrip("=").lower()
+
+
+class AnswerName(NamedTuple):
+    """The call that an answer is for; *key* is the idempotency key that it waits under."""
+
+    run_id: str
+    generation: int
+    position: str
+    epoch: int
+    key: str
+
+
+def read_answer_token(token: str, deployment: str) -> AnswerName:
+    """Return what *token*, an `ToolContext.answer_token` of *deployment*, names.
+
+    Raises:
+        TokenInvalid: It is none.
+    """
+    try:
+        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+        run_id, generation, position, epoch, key = json.loads(base64.urlsafe_b64decode(padded))
+        named = AnswerName(run_id, generation, position, epoch, key)
+        made = idempotency_key(deployment, run_id, generation, position, epoch)
+    except (ValueError, TypeError, AttributeError):
+        raise TokenInvalid("it is no token") from None
+    if key != made:
+        raise TokenInvalid("it was not made over this storage")
+    return named
 
 
 class Hold:
@@ -109,6 +138,18 @@ class ToolContext:
         return idempotency_key(
             self.deployment, run.run_id, run.generation, self.position, self.epoch
         )
+
+    @property
+    def answer_token(self) -> str:
+        """Text by which `Sequential.answer` finds this call, for a tool that returns `Pending()`.
+
+        It names run, generation, position and the idempotency key. Whoever has it can answer, where
+        your application lets them: hand it to nobody else. A retry of the run makes it void.
+        """
+        run, key = self._run, self.idempotency_key
+        named = AnswerName(run.run_id, run.generation, self.position, self.epoch, key)
+        data = json.dumps(named, separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
     @property
     def lost(self) -> bool:

@@ -15,7 +15,7 @@ from ._player import Obstacle, Over, Player
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
-from ._steps import ContinueStep
+from ._steps import ContinueStep, SignalStep
 from ._storage import Storage
 from ._written import result_place
 from .errors import (
@@ -102,6 +102,30 @@ def hold_against(
     finally:
         player.discard()
     return Replayed(run.run_id, run.flow, len(steps))
+
+
+def takes_signal(
+    engine: Engine, run: Run, steps: Sequence[StepRecord], fetched: Fetched, sent: tuple[str, bytes]
+) -> bool:
+    """Tell whether today's code of *run* waits for a signal that *sent*, name and value, fits.
+
+    The record may still tell what the code of an earlier deploy waited for.
+    """
+    flow = engine.registry.flows.get(run.flow)
+    if flow is None:
+        return False
+    player = Player(engine, flow, steps, quiet=True)
+    name, data = sent
+    try:
+        if _answered(player.play(run), fetched) is not None:
+            return False
+        asked = [strand.step for strand in player.waiting.values()]
+        waits = [step for step in asked if isinstance(step, SignalStep) and step.name == name]
+        return any(player.refusal(step, data) is None for step in waits)
+    except (Obstacle, ValuesError):
+        return False
+    finally:
+        player.discard()
 
 
 def _answered(requests: Requests[Over | None], fetched: Fetched) -> Over | None:

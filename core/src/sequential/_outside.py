@@ -10,16 +10,27 @@ from collections.abc import Callable, Sequence
 
 from . import _codec
 from ._clock import Clock
-from ._model import Message, Payload, Run, Status, StepOutcome, StepRecord, evolve
+from ._expected import misfit
+from ._model import Message, Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
 from ._player import input_place, value_place
 from ._protocol import kept_by_retry, message, redrive, retry, terminate
 from ._requests import Engine
 from ._storage import Loaded, Storage
-from .errors import OutcomeUnknown, RunMissing, RunStatusWrong, RunTaken, StorageUnavailable
+from .errors import (
+    OutcomeUnknown,
+    RunMissing,
+    RunStatusWrong,
+    RunTaken,
+    SignalMismatch,
+    StorageUnavailable,
+    ValueMismatch,
+)
 
 _TRIES = 8
 _PAUSE = 0.05
+_SHOWN = 300
+"""Characters of a schema that an error shows."""
 
 Change = Callable[[Loaded], tuple[Run, Sequence[StepRecord]] | None]
 Done = Callable[[Run, Run], bool]
@@ -84,12 +95,17 @@ class Outside:
 
     # -- telling -----------------------------------------------------------------------------
 
-    def send(self, run_id: str, sent_id: str, name: str, value: object) -> bool:
+    def send(
+        self, run_id: str, sent_id: str, name: str, value: object, *, checked: bool = False
+    ) -> bool:
         """Put a message into the inbox of the run; False if its id was accepted before.
+
+        *checked* holds it against the types of the waits that the record has for it.
 
         Raises:
             RunMissing: There is no such run.
             RunStatusWrong: The run has ended.
+            SignalMismatch: It fits none of the waits for it; nothing was written.
             NotEncodable: The value cannot be stored.
         """
         data = _codec.encode(value)
@@ -99,6 +115,8 @@ class Outside:
         def change(found: Loaded) -> tuple[Run, Sequence[StepRecord]] | None:
             sent = Message(sent_id, name, payload, found.now)
             told = message(found.run, sent)
+            if told is not None and checked:
+                self._refuse_misfit(found.run, name, data)
             if told is None and sent_id not in _ids(found.run):
                 allowed = "a run that has not ended"
                 raise RunStatusWrong(run_id, found.run.status, f"send {name!r} to", allowed)
@@ -106,6 +124,34 @@ class Outside:
 
         payload = self._cut(wrapped, place, RECORD_LIMIT)
         return self._change(run_id, change) is not None
+
+    def _refuse_misfit(self, run: Run, name: str, data: bytes) -> None:
+        """Refuse a signal that every wait for it would drop; without a wait it is early, and kept.
+
+        Which of several waits will get it depends on what else is under way: one that it fits is
+        enough.
+        """
+        waits = [each for each in run.open.values() if each.name == name and not each.intent]
+        refusals = [self._misfit(each, data) for each in waits]
+        if refusals and all(refusals):
+            path, reason = next(each for each in refusals if each is not None)
+            expected = waits[0].schema or f"what {waits[0].tool} returns"
+            shown = expected if len(expected) <= _SHOWN else f"{expected[:_SHOWN]}…"
+            raise SignalMismatch(run.run_id, name, path, reason, shown)
+
+    def _misfit(self, wait: Open, data: bytes) -> tuple[str, str] | None:
+        """Return where and why *data* does not fit *wait*; None if it does, as far as is known."""
+        value = _codec.decode(data)
+        if wait.kind is StepKind.TOOL:
+            category, _, name = wait.tool.partition(".")
+            tool = self._engine.registry.tools.get((category, name))
+            if tool is not None and tool.result is not None:
+                try:
+                    tool.result.read(value)
+                except ValueMismatch as error:
+                    return error.path, error.reason
+                return None
+        return misfit(wait.schema, value)
 
     # -- ending and repairing ----------------------------------------------------------------
 
@@ -131,7 +177,7 @@ class Outside:
 
         def change(found: Loaded) -> tuple[Run, Sequence[StepRecord]] | None:
             copied = kept_by_retry(found.run, found.steps)
-            again = retry(found.run, copied)
+            again = retry(found.run, copied, found.now)
             if again is None:
                 allowed = "a failed, cancelled or quarantined run"
                 raise RunStatusWrong(run_id, found.run.status, "retry", allowed)

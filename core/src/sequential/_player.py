@@ -260,7 +260,7 @@ class Player:
     def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
         outcome = record.outcome
         if outcome is StepOutcome.CANCELLED:
-            cancel = RunCancelled(run.run_id)
+            cancel = RunCancelled(run.run_id, _reason(data))
             assert self.strands is not None
             self.strands.revoke(cancel)
             return Ended(error=cancel)
@@ -308,6 +308,12 @@ class Player:
         """Unwind the flow, if it was called."""
         if self.strands is not None:
             self.strands.discard()
+
+
+def _reason(data: bytes) -> str:
+    """Return why the run was cancelled, as far as the record of it says."""
+    value = _codec.decode(data)
+    return str(value.get("reason", "")) if isinstance(value, dict) else ""
 
 
 def expected(step: SignalStep[Any]) -> str:

@@ -158,10 +158,14 @@ def park(run: Run, gain: Gain, wake: Wake, known: Collection[str]) -> Run:
     """Add *gain* and let go until *wake*.
 
     *known* are the ids of the messages that the invocation has looked at: if others arrived
-    meanwhile they might be what it waits for, so the run is looked at again at once. A park that
-    waits is progress and clears the stalls.
+    meanwhile they might be what it waits for, so the run is looked at again at once. So it is when
+    its deadline is over. A park that waits is progress and clears the stalls.
     """
     after = _gained(run, gain)
+    if run.deadline is not None and not isinstance(wake, In):
+        # What cancels it now takes the deadline's place.
+        told = cancel_id(run) in run.seen or cancel_id(run) in gain.consumed
+        wake = wake if told else At(min(wake.time, run.deadline) if wake else run.deadline)
     inbox: tuple[Message, ...] = after["inbox"]  # type: ignore[assignment]
     if any(message.id not in known for message in inbox):
         wake = NOW
@@ -261,6 +265,20 @@ def _seen(run: Run, ids: tuple[str, ...]) -> tuple[str, ...]:
     return (run.seen + ids)[-_SEEN_LIMIT:]
 
 
+def cancel_id(run: Run) -> str:
+    """Return the id under which this generation of *run* is asked to stop, once, by anybody."""
+    return f"{CANCEL}:{run.generation}"
+
+
+def is_overdue(run: Run, now: float) -> bool:
+    """Tell whether *run* is to be cancelled at *now* because its deadline is over.
+
+    A run that was cancelled before is not told again: what it does since is its cleanup.
+    """
+    over = run.deadline is not None and run.deadline <= now
+    return over and cancel_id(run) not in run.seen
+
+
 # -- what others commit --------------------------------------------------------------------------
 
 
@@ -294,8 +312,11 @@ def redrive(run: Run) -> Run | None:
     return None
 
 
-def retry(run: Run, copied: int) -> Run | None:
-    """Start a new generation over the first *copied* records; None unless it ended badly."""
+def retry(run: Run, copied: int, now: float) -> Run | None:
+    """Start a new generation over the first *copied* records; None unless it ended badly.
+
+    A deadline that is over is gone: whoever retries the run still wants it.
+    """
     if run.status not in (Status.FAILED, Status.CANCELLED, Status.QUARANTINED):
         return None
     return evolve(
@@ -314,6 +335,7 @@ def retry(run: Run, copied: int) -> Run | None:
         result=None,
         error=None,
         ended=None,
+        deadline=None if run.deadline is not None and run.deadline <= now else run.deadline,
     )
 
 

@@ -130,6 +130,7 @@ class StateShape(_Struct):
     asked: str = ""
     begun: _Time | None = None
     seeds: tuple[tuple[_Count, str], ...] = ()
+    deadline: _Time | None = None
 
 
 class RunRow(msgspec.Struct, array_like=True):

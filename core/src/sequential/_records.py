@@ -90,6 +90,7 @@ def pack_state(run: Run) -> bytes:
             run.asked,
             run.begun,
             run.seeds,
+            run.deadline,
         )
     )
 
@@ -238,6 +239,7 @@ def _fill_run(row: RunRow, tags: Mapping[str, str], state: StateShape) -> Run:
         asked=state.asked,
         begun=state.begun,
         seeds=state.seeds,
+        deadline=state.deadline,
         created=row.created,
         started=state.started,
         ended=row.ended,

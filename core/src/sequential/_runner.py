@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from . import _codec
 from ._abreast import Abreast
-from ._attempts import Settled, Waiting, first_message
+from ._attempts import Settled, Waiting, first_message, read_message
 from ._events import RunEnded, StepRecorded
 from ._holding import Holding
 from ._model import (
@@ -27,9 +27,21 @@ from ._model import (
 from ._outcomes import Paused
 from ._payload import RECORD_LIMIT
 from ._player import Obstacle, Over, Player, input_place
-from ._protocol import CANCEL, NOW, Gain, continue_as_new, end, give_up, keep, park, release
+from ._protocol import (
+    CANCEL,
+    NOW,
+    Gain,
+    cancel_id,
+    continue_as_new,
+    end,
+    give_up,
+    is_overdue,
+    keep,
+    park,
+    release,
+)
 from ._requests import Observe, Requests, Send
-from ._settling import NULL, OutOfTime, Settling
+from ._settling import OutOfTime, Settling
 from ._steps import ContinueStep
 from ._strands import Strand
 from ._written import Written
@@ -37,6 +49,9 @@ from .errors import InputMismatch, ValuesError
 
 _EVERYWHERE = ""
 """Where trouble stands that is not of one step."""
+
+_DEADLINE = b'{"reason":"deadline"}'
+"""What is recorded where a run is cancelled because its time is over."""
 
 
 class Turn:
@@ -207,18 +222,26 @@ class Turn:
                 yield from self._record(came.strand, came.how)
 
     def _is_cancelled(self) -> bool:
-        """Tell whether a cancel is there, and somebody who is to be told.
+        """Tell whether a cancel is there, or the deadline over, and somebody is to be told.
 
         Branches that were told to stop are left to clean up.
         """
-        if not self.holding.run.inbox or first_message(self.holding, CANCEL) is None:
+        run = self.holding.run
+        sent = bool(run.inbox) and first_message(self.holding, CANCEL) is not None
+        late = run.deadline is not None and is_overdue(run, self.holding.world.now())
+        if not (sent or late):
             return False
         return any(not strand.told for strand in self.player.waiting.values())
 
     def _cancel(self) -> Requests[Paused | None]:
-        """Record the cancel at every step that the flow waits for, but for those of cleanup."""
+        """Record the cancel, with its reason, at every step that the flow waits for.
+
+        But for those of cleanup.
+        """
         message = first_message(self.holding, CANCEL)
-        assert message is not None
+        told, data = cancel_id(self.holding.run), _DEADLINE
+        if message is not None:
+            told, data = message.id, (yield from read_message(self.holding, message))
         self._settling.refuse_full()
         now, settled = self.holding.world.now(), []
         for position, strand in self.player.waiting.items():
@@ -226,7 +249,7 @@ class Turn:
                 continue
             found = self.holding.run.open.get(position)
             started = now if found is None else found.started
-            ended = Settled(StepOutcome.CANCELLED, NULL, 1, (message.id,), started)
+            ended = Settled(StepOutcome.CANCELLED, data, 1, (told,), started)
             settled.append((strand, ended))
         self._abreast = None
         return (yield from self._record_all(settled))

@@ -131,10 +131,11 @@ class Settling:
         due = due if found is None else found.due
         if due is not None and due <= self._holding.world.now():
             return Settled(StepOutcome.TIMEOUT, NULL, consumed=taken, started=started)
-        schema = expected(step) if found is None else found.schema
+        # Told anew each time: a deploy may have changed what the wait takes.
         opened = Open(
-            StepKind.SIGNAL, name=step.name, due=due, schema=schema, error=refused, started=started
-        )
+            StepKind.SIGNAL, name=step.name, due=due, schema=expected(step), error=refused,
+            started=started,
+        )  # fmt: skip
         return Waiting(opened, "signal", taken)
 
     def _sleep(self, step: SleepStep, found: Open | None, started: float) -> Settled | Waiting:

@@ -10,16 +10,19 @@ import logging
 import uuid
 from collections.abc import Callable
 
+from . import _codec
+from ._calls import read_answer_token
+from ._checking import takes_signal
 from ._events import RunEnded
 from ._json import is_unicode
 from ._model import At, Run, Status
 from ._opened import Opened
 from ._player import input_place
-from ._protocol import CANCEL, NOW, reseeded
+from ._protocol import CANCEL, NOW, cancel_id, reseeded
 from ._run_id import check_run_id, new_run_id
 from ._storage_rules import is_same, tombstone
 from ._transport import ResumeMessage
-from .errors import OutcomeUnknown, PositionMissing, RunMissing
+from .errors import OutcomeUnknown, PositionMissing, RunMissing, SignalMismatch
 
 _log = logging.getLogger("sequential")
 
@@ -32,15 +35,27 @@ class Tended(Opened):
     # -- telling and repairing ---------------------------------------------------------------
 
     def signal(
-        self, run_id: str, name: str, value: object = None, *, signal_id: str | None = None
+        self,
+        run_id: str,
+        name: str,
+        value: object = None,
+        *,
+        signal_id: str | None = None,
+        checked: bool = True,
     ) -> bool:
         """Send the signal *name* to the run; it waits there until the flow asks for it.
+
+        Where the run waits for it by now, the value must fit the type that it waits for: as the
+        flow's code says it, if that is registered here, else as the record tells it. A signal that
+        comes early is taken as it is; if the flow cannot read it then, it is dropped.
 
         Args:
             run_id: The run.
             name: Not starting with ``$``.
             value: Anything that can be stored.
             signal_id: Accepted once; by default a new one, so that each call is a new signal.
+            checked: False to send it whatever the record tells: for a process without the flow,
+                when a deploy has changed the type since the run began to wait.
 
         Returns:
             Whether it was accepted: False if one with this id was before.
@@ -48,6 +63,7 @@ class Tended(Opened):
         Raises:
             RunMissing: There is no such run.
             RunStatusWrong: It has ended.
+            SignalMismatch: The value does not fit what the run waits for; nothing was sent.
             NotEncodable: The value cannot be stored.
         """
         for noun, word in (("the name of a signal", name), ("a signal id", signal_id)):
@@ -57,11 +73,53 @@ class Tended(Opened):
                     " that does not start with $"
                 )
                 raise ValueError(msg)
-        accepted = self._outside.send(
-            check_run_id(run_id), signal_id or uuid.uuid4().hex, name, value
-        )
+        check_run_id(run_id)
+        return self._tell(run_id, signal_id or uuid.uuid4().hex, name, value, checked=checked)
+
+    def answer(self, token: str, value: object = None) -> bool:
+        """Answer the tool call that *token*, its `ToolContext.answer_token`, was made for.
+
+        The tool has returned `Pending()`, or will: an answer that is faster waits for it.
+
+        Returns:
+            Whether the answer was taken: False if the call was answered before, or nobody waits
+            for it any more, such as after a retry of the run.
+
+        Raises:
+            TokenInvalid: It is no token, or of another storage.
+            RunMissing: There is no such run, or no longer.
+            SignalMismatch: The value does not fit what the tool is to return; nothing was sent.
+            NotEncodable: The value cannot be stored.
+        """
+        named = read_answer_token(token, self.engine.deployment)
+        loaded = self.storage.load(check_run_id(named.run_id))
+        if loaded is None:
+            raise RunMissing(named.run_id)
+        recorded = any(step.position == named.position for step in loaded.steps)
+        if recorded or loaded.run.generation != named.generation:
+            return False
+        if loaded.run.status not in _KEPT:
+            return False
+        return self._tell(named.run_id, f"answer:{named.key}", named.key, value, checked=True)
+
+    def _tell(self, run_id: str, sent_id: str, name: str, value: object, *, checked: bool) -> bool:
+        try:
+            accepted = self._outside.send(run_id, sent_id, name, value, checked=checked)
+        except SignalMismatch:
+            if not self._is_waited_for(run_id, name, value):
+                raise
+            accepted = self._outside.send(run_id, sent_id, name, value)
         self._send(self.get(run_id))
         return accepted
+
+    def _is_waited_for(self, run_id: str, name: str, value: object) -> bool:
+        """Tell whether the code here waits for what the record, of an older deploy, refused."""
+        loaded = self.storage.load(run_id)
+        if loaded is None:
+            raise RunMissing(run_id)
+        sent = (name, _codec.encode(value))
+        fetched = self.storage.get_value
+        return takes_signal(self.engine, loaded.run, loaded.steps, fetched, sent)
 
     def cancel(self, run_id: str, reason: str = "") -> bool:
         """Ask the run to stop: `RunCancelled` is raised in it at its next step, so it can clean up.
@@ -69,8 +127,7 @@ class Tended(Opened):
         Returns whether this was the first to ask.
         """
         run = self.get(run_id)
-        sent_id = f"{CANCEL}:{run.generation}"
-        accepted = self._outside.send(run_id, sent_id, CANCEL, {"reason": reason})
+        accepted = self._outside.send(run_id, cancel_id(run), CANCEL, {"reason": reason})
         self._send(self.get(run_id))
         return accepted
 

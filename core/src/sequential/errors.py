@@ -16,6 +16,7 @@ message names is an attribute. This module knows nothing else of the package.
     │   ├── NotEncodable
     │   ├── NotDecodable
     │   ├── ValueMismatch
+    │   ├── SignalMismatch
     │   ├── AmbiguousUnion
     │   ├── ValueCorrupt
     │   └── HistoryUnreadable
@@ -31,6 +32,7 @@ message names is an attribute. This module knows nothing else of the package.
     │   └── LeaseLost
     ├── RunError                   a run, seen from outside
     │   ├── RunIdInvalid
+    │   ├── TokenInvalid
     │   ├── RunMissing
     │   ├── RunTaken
     │   ├── RunFailed
@@ -195,6 +197,21 @@ class ValueMismatch(ValuesError):
         self.path = path
         self.reason = reason
         super().__init__(f"{where}: {path} does not fit its annotation: {reason}")
+
+
+class SignalMismatch(ValuesError):
+    """A signal was not accepted: its value does not fit the type that the run waits for."""
+
+    def __init__(self, run_id: str, name: str, path: str, reason: str, expected: str) -> None:
+        self.run_id = run_id
+        self.name = name
+        self.path = path
+        self.reason = reason
+        self.expected = expected
+        super().__init__(
+            f"run {run_id!r} did not take signal {name!r}: {path} does not fit what it waits for:"
+            f" {reason}; send {expected}"
+        )
 
 
 class AmbiguousUnion(ValuesError):
@@ -370,6 +387,17 @@ class RunIdInvalid(RunError):
         super().__init__(
             f"{str(run_id)[:80]!r} cannot be a run id; use 1 to 128 of A-Z a-z 0-9 _ ~ . -,"
             " starting with a letter or digit"
+        )
+
+
+class TokenInvalid(RunError):
+    """A token does not name a call that could be answered in this storage."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"the token cannot be used: {reason}; give what `ToolContext.answer_token` said,"
+            " to an application over the same storage"
         )
 
 

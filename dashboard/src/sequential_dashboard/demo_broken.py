@@ -96,7 +96,8 @@ class _Breaker:
     def _tell(self) -> None:
         """Send signals, and let them be looked at: three of them do harm."""
         self._app.signal("broken-wrong-signal", "aproval", {"approve": True, "days": 5})
-        self._app.signal("broken-unfit-signal", "approval", {"approve": "yes", "days": 5})
+        unfit = {"approve": "yes", "days": 5}
+        self._app.signal("broken-unfit-signal", "approval", unfit, checked=False)
         for run_id in ("broken-wrong-signal", "broken-unfit-signal"):
             self._look(run_id)
         self._app.signal("broken-changed-code", "signed", "by Ada")

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -40,15 +39,16 @@ class FreshProcesses:
         if session.debug:
             self._command.append("--debug")
 
-    def carry(
-        self, flow: Flow[..., Any], given: object, run_id: str, tags: Mapping[str, str]
-    ) -> None:
-        """Start the run and make invocations until it ends, or cannot go on by itself."""
+    def carry(self, flow: Flow[..., Any], given: object, **how: Any) -> None:
+        """Start the run, and make invocations until it ends, or cannot go on by itself.
+
+        *how* is what `Sequential.start` takes, by name.
+        """
         if self._session.settings.storage.startswith("memory:"):
             raise click.UsageError(
                 "memory: keeps nothing from process to process; use --storage sqlite:///flows.db"
             )
-        self._app.start(flow, given, run_id=run_id, tags=tags)
+        run_id = self._app.start(flow, given, **how)
         loaded, number = self._look(run_id, 0), 0
         while loaded.run.status in OPEN_STATUSES:
             if self._wait(loaded):

@@ -133,6 +133,7 @@ def run_data(run: Run, now: float) -> dict[str, Any]:
         "started": run.started,
         "ended": run.ended,
         "wake": run.wake.time if isinstance(run.wake, At) else None,
+        "deadline": run.deadline,
         "tags": dict(run.tags),
         "parent": None if run.parent is None else run.parent.run_id,
         "stalls": run.stalls,
@@ -208,6 +209,8 @@ def step_row(app: Sequential, run: Run, step: StepRecord) -> list[str]:
         text = f"{value.get('type')}: {value.get('message')}"[:PREVIEW]
     elif step.kind in (StepKind.TOOL, StepKind.SIGNAL) and step.outcome is StepOutcome.VALUE:
         text = preview(value)
+    elif step.outcome is StepOutcome.CANCELLED and isinstance(value, Mapping):
+        text = str(value.get("reason", ""))[:PREVIEW]
     else:
         text = ""
     took = lasting(max(0.0, step.ended - step.started))

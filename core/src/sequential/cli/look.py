@@ -238,6 +238,7 @@ def _header(app: Sequential, loaded: Loaded) -> dict[str, str]:
         "started": moment(run.started),
         "ended": moment(run.ended),
         "wake": "" if ended else moment(wake),
+        "deadline": moment(run.deadline),
         "stalls": str(run.stalls) if run.stalls and not ended else "",
         "parent": "" if run.parent is None else run.parent.run_id,
         "input": preview(input_value(app, run), 2000),

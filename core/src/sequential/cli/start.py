@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -29,6 +30,10 @@ def _starting(command: F) -> F:
             "--tag", "tags", type=tag, metavar="KEY=VALUE", multiple=True,
             help="Tag to find the run by. Can be repeated.",
         ),
+        click.option(
+            "--deadline", type=duration, metavar="DURATION",
+            help="Cancel it when it has not ended in that time, such as 2h.",
+        ),
         click.option("--run-id", help="Id of the run: 1 to 128 of A-Za-z0-9_~.-"),
         click.option(
             "--input", "given", type=json_value, metavar="JSON",
@@ -50,24 +55,25 @@ def _starting(command: F) -> F:
     help="Make it due in that time, such as 10m.",
 )
 @with_session
-def start_command(
+def start_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
     session: Session,
     flow: str,
     given: tuple[Any] | None,
     run_id: str | None,
     tags: tuple[tuple[str, str], ...],
+    deadline: float | None,
     delay: float | None,
 ) -> None:
     """Start a run of FLOW and leave it to a worker; print its id.
 
     Starting the same id twice with the same input gives the same run.
     """
-    from datetime import timedelta
-
     with session.app_with_flows() as app:
-        wake = None if delay is None else timedelta(seconds=delay)
         known = session.flow(app, flow)
-        started = app.start(known, _only(given), run_id=run_id, wake=wake, tags=dict(tags))
+        started = app.start(
+            known, _only(given), run_id=run_id, wake=_from_now(delay), tags=dict(tags),
+            deadline=_from_now(deadline),
+        )  # fmt: skip
     if session.json:
         session.output.document({"run_id": started, "flow": known.name})
     else:
@@ -87,6 +93,7 @@ def run_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
     given: tuple[Any] | None,
     run_id: str | None,
     tags: tuple[tuple[str, str], ...],
+    deadline: float | None,
     pause: str | None,
     fresh_processes: bool,
 ) -> int:
@@ -101,11 +108,16 @@ def run_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
         chosen = new_run_id() if run_id is None else run_id
         if run_id is None:
             session.output.note(f"run {chosen}")
+        how = {"run_id": chosen, "tags": dict(tags), "deadline": _from_now(deadline)}
         if fresh_processes:
-            FreshProcesses(session, app, flow).carry(known, _only(given), chosen, dict(tags))
+            FreshProcesses(session, app, flow).carry(known, _only(given), **how)
         else:
-            _carry(session, app, known, _only(given), chosen, dict(tags))
+            _carry(session, app, known, _only(given), how)
         return _print_end(session, app, chosen)
+
+
+def _from_now(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _only(given: tuple[Any] | None) -> Any:
@@ -117,15 +129,14 @@ def _carry(
     app: Sequential,
     flow: Flow[..., Any],
     given: object,
-    run_id: str,
-    tags: Mapping[str, str],
+    how: dict[str, Any],
 ) -> None:
     # What the flow's tools print is not our document.
     away = contextlib.redirect_stdout(sys.stderr) if session.json else contextlib.nullcontext()
     # How it ended is read from the record, like that of any run.
     ended = contextlib.suppress(RunFailed, RunBlocked, RunCancelled)
-    with watched(session.output, app, run_id), away, ended:
-        app.run(flow, given, run_id=run_id, tags=tags)
+    with watched(session.output, app, how["run_id"]), away, ended:
+        app.run(flow, given, **how)
 
 
 def _print_end(session: Session, app: Sequential, run_id: str) -> int:

@@ -15,18 +15,25 @@ from ._session import Session
 @click.argument("name")
 @click.argument("value", type=json_value, metavar="JSON", required=False)
 @click.option("--signal-id", help="Accepted once: sending the same id again changes nothing.")
+@click.option("--unchecked", is_flag=True, help="Send it whatever type the record tells of.")
 @with_session
 def signal_command(
-    session: Session, run_id: str, name: str, value: tuple[Any] | None, signal_id: str | None
+    session: Session,
+    run_id: str,
+    name: str,
+    value: tuple[Any] | None,
+    signal_id: str | None,
+    unchecked: bool,
 ) -> None:
     """Send the signal NAME with VALUE to RUN_ID.
 
-    VALUE is JSON, @file.json, or - for stdin; null when it is left out.
+    VALUE is JSON, @file.json, or - for stdin; null when it is left out. It is refused when it does
+    not fit the type that the run waits for.
     """
     given = None if value is None else value[0]
     with session.app() as app:
         try:
-            accepted = app.signal(run_id, name, given, signal_id=signal_id)
+            accepted = app.signal(run_id, name, given, signal_id=signal_id, checked=not unchecked)
         except ValueError as error:  # a name or an id that a signal cannot have
             raise click.UsageError(str(error)) from error
     done = "accepted" if accepted else "was accepted before; nothing changed"

@@ -186,6 +186,8 @@ def _header(loaded: Loaded, ledger: Ledger, spans: Sequence[Span]) -> None:
         said.append(f"ended {moment(run.ended)}")
     elif wake is not None:
         said.append(f"wakes {moment(wake)} ({ago(wake, now)})")
+    if run.deadline is not None:
+        said.append(f"deadline {moment(run.deadline)}")
     said += [f"{name}={value}" for name, value in run.tags.items()]
     st.text(" · ".join(said))
 

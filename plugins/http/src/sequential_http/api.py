@@ -21,6 +21,7 @@ from sequential.errors import (
     RunMissing,
     RunStatusWrong,
     RunTaken,
+    SignalMismatch,
     ValueMismatch,
 )
 from sequential.storage import Loaded, Page, Run, Status
@@ -187,7 +188,7 @@ class Api:
             raise Refusal(409, "wrong_status", f"it is {error.status}") from None
         except RunMissing:
             raise not_found() from None
-        except (ValueError, NotEncodable) as error:
+        except (ValueError, NotEncodable, SignalMismatch) as error:
             raise bad_request(_cut(error)) from None
 
 

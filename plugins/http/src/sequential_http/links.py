@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sequential import Sequential
-from sequential.errors import NotEncodable, RunMissing, RunStatusWrong
+from sequential.errors import NotEncodable, RunMissing, RunStatusWrong, SignalMismatch
 from sequential.storage import Status
 
 from .callbacks import Link, LinkRefused, read_token, token_hash
@@ -66,7 +66,7 @@ class Links:
             )
         except (RunMissing, RunStatusWrong):
             accepted = False
-        except NotEncodable as error:
+        except (NotEncodable, SignalMismatch) as error:
             raise bad_request(str(error)[:500]) from None
         shown = token_hash(call.path["token"])
         _log.info("link %s of run %s: answer %s", shown, link.run_id, _word(accepted))

@@ -1,0 +1,276 @@
+"""Signals whose type is known: checked before they are accepted; and answers found by a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sequential import (
+    Pending,
+    Registry,
+    Steps,
+    ToolContext,
+    flow,
+    gather,
+    save,
+    tool,
+    wait_for_signal,
+)
+from sequential._outcomes import Completed
+from sequential.errors import RunMissing, SignalMismatch, TokenInvalid
+from tests.fix_stage import Stage
+
+
+@dataclass
+class Decision:
+    approved: bool
+    note: str = ""
+
+
+def deciding(registry: Registry) -> None:
+    @flow(name="deciding", registry=registry)
+    async def as_coroutine() -> list[Any]:
+        return [(await wait_for_signal("decision", Decision)).note for _ in range(2)]
+
+    @flow(name="deciding too", registry=registry)
+    def as_generator() -> Steps[list[Any]]:
+        first = yield from wait_for_signal("decision", Decision)
+        second = yield wait_for_signal("decision", Decision)
+        return [first.note, second.note]
+
+
+@pytest.mark.parametrize("name", ["deciding", "deciding too"])
+def test_a_signal_that_does_not_fit_is_refused_and_nothing_is_written(
+    any_stage: Stage, name: str
+) -> None:
+    deciding(any_stage.registry)
+    app = any_stage.app()
+    run_id = app.start(name, run_id="r")
+    app.execute(run_id)
+    before = app.get(run_id)
+    with pytest.raises(SignalMismatch) as caught:
+        app.signal(run_id, "decision", {"approved": "yes"})
+    assert app.get(run_id) == before
+    assert (caught.value.run_id, caught.value.name) == ("r", "decision")
+    assert (caught.value.path, caught.value.reason) == (
+        "$.approved",
+        "Expected `bool`, got `str`",
+    )
+    assert '"required":["approved"]' in caught.value.expected
+    # A process that does not know the flow says the same.
+    with pytest.raises(SignalMismatch, match=r"\$\.approved does not fit"):
+        any_stage.app(Registry()).signal(run_id, "decision", {"approved": "yes"})
+    assert app.signal(run_id, "decision", {"approved": True, "note": "one"})
+    assert app.signal(run_id, "decision", Decision(True, "two"))
+    assert any_stage.drive(app, run_id) == Completed(run_id, ["one", "two"])
+
+
+def test_an_early_signal_is_taken_as_it_is_and_dropped_when_it_does_not_fit(stage: Stage) -> None:
+    deciding(stage.registry)
+    app = stage.app()
+    run_id = app.start("deciding")
+    for value in ("no decision", {"approved": True, "note": "a"}):
+        assert app.signal(run_id, "decision", value)
+    app.execute(run_id)
+    assert [step.kind for step in app.steps(run_id)] == ["signal"]
+    assert app.signal(run_id, "decision", {"approved": True, "note": "b"})
+    assert app.execute(run_id) == Completed(run_id, ["a", "b"])
+
+
+def test_a_signal_without_a_type_and_another_one_are_taken(stage: Stage) -> None:
+    @flow(registry=stage.registry)
+    async def open_one() -> Any:
+        return await wait_for_signal("any")
+
+    app = stage.app()
+    run_id = app.start(open_one)
+    app.execute(run_id)
+    assert app.signal(run_id, "other", 1)
+    assert app.signal(run_id, "any", [1, "a"])
+    assert app.execute(run_id) == Completed(run_id, [1, "a"])
+
+
+def test_a_repeated_signal_is_no_error_although_the_next_wait_has_another_type(
+    stage: Stage,
+) -> None:
+    @flow(registry=stage.registry)
+    async def two_types() -> list[Any]:
+        return [await wait_for_signal("n", int), await wait_for_signal("n", str)]
+
+    app = stage.app()
+    run_id = app.start(two_types)
+    app.execute(run_id)
+    assert app.signal(run_id, "n", 1, signal_id="s")
+    app.execute(run_id)
+    assert not app.signal(run_id, "n", 1, signal_id="s")
+    with pytest.raises(SignalMismatch):
+        app.signal(run_id, "n", 1)
+
+
+def test_waits_of_one_name_take_signals_in_the_order_in_which_they_came(any_stage: Stage) -> None:
+    @flow(registry=any_stage.registry)
+    async def in_order() -> list[int]:
+        came = [await wait_for_signal("n", int) for _ in range(3)]
+        await save()
+        return [*came, await wait_for_signal("n", int)]
+
+    app = any_stage.app(warm=0)
+    run_id = app.start(in_order)
+    app.signal(run_id, "n", 1)
+    app.execute(run_id)
+    for number in (2, 3, 4):
+        app.signal(run_id, "n", number)
+    assert any_stage.drive(app, run_id) == Completed(run_id, [1, 2, 3, 4])
+
+
+def test_a_signal_that_fits_one_of_several_waits_is_taken(stage: Stage) -> None:
+    either: Any = int | str
+
+    @flow(registry=stage.registry)
+    async def both() -> Any:
+        return await gather(wait_for_signal("n", int), wait_for_signal("n", either))
+
+    app = stage.app()
+    run_id = app.start(both)
+    app.execute(run_id)
+    with pytest.raises(SignalMismatch):
+        app.signal(run_id, "n", [])
+    app.signal(run_id, "n", 1)
+    app.signal(run_id, "n", "a")
+    assert app.execute(run_id) == Completed(run_id, (1, "a"))
+
+
+def typed(kind: Any) -> Registry:
+    registry = Registry()
+
+    @flow(name="changed", registry=registry)
+    async def changed() -> Any:
+        return await wait_for_signal("n", kind)
+
+    return registry
+
+
+def test_the_code_here_counts_more_than_what_the_record_tells(stage: Stage) -> None:
+    """A deploy changed the type while the run waited; nobody has looked at the run since."""
+    app = stage.app(typed(int))
+    run_id = app.start("changed")
+    app.execute(run_id)
+    with pytest.raises(SignalMismatch):
+        stage.app(Registry()).signal(run_id, "n", "text")
+    deployed = stage.app(typed(str))
+    with pytest.raises(SignalMismatch):
+        deployed.signal(run_id, "n", [])
+    assert deployed.signal(run_id, "n", "text")
+    assert deployed.execute(run_id) == Completed(run_id, "text")
+
+
+def test_a_process_without_the_flow_can_send_what_a_new_deploy_takes(stage: Stage) -> None:
+    app = stage.app(typed(int))
+    run_id = app.start("changed")
+    app.execute(run_id)
+    assert stage.app(Registry()).signal(run_id, "n", "text", checked=False)
+    assert stage.app(typed(str)).execute(run_id) == Completed(run_id, "text")
+
+
+def test_a_wait_that_is_looked_at_tells_what_the_newest_deploy_takes(stage: Stage) -> None:
+    app = stage.app(typed(int))
+    run_id = app.start("changed")
+    app.execute(run_id)
+    app.signal(run_id, "else")
+    stage.app(typed(str)).execute(run_id)
+    assert stage.app(Registry()).signal(run_id, "n", "text")
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+def asking(registry: Registry, told: Callable[[str], object]) -> None:
+    @tool("people", "approve", registry=registry)
+    def approve(context: ToolContext) -> Pending | Decision:
+        told(context.answer_token)
+        return Pending()
+
+    @flow(registry=registry)
+    async def asking() -> str:
+        decision = await approve()
+        assert isinstance(decision, Decision)
+        return decision.note
+
+
+def test_a_token_answers_a_call_without_its_run_id_and_once(any_stage: Stage) -> None:
+    tokens = list[str]()
+    asking(any_stage.registry, tokens.append)
+    app = any_stage.app()
+    run_id = app.start("asking.<locals>.asking")
+    app.execute(run_id)
+    with pytest.raises(SignalMismatch, match="does not fit what it waits for"):
+        app.answer(tokens[0], {"note": "no"})
+    with pytest.raises(SignalMismatch, match=r"\$ does not fit.*required field `approved`"):
+        any_stage.app(Registry()).answer(tokens[0], {"note": "no"})
+    assert app.answer(tokens[0], {"approved": True, "note": "fine"})
+    assert not app.answer(tokens[0], {"approved": True, "note": "again"})
+    assert app.execute(run_id) == Completed(run_id, "fine")
+    assert not app.answer(tokens[0], {"approved": True, "note": "late"})
+
+
+def test_an_answer_that_is_faster_than_the_tool_waits_for_it(stage: Stage) -> None:
+    app = stage.app()
+    asking(stage.registry, lambda token: app.answer(token, {"approved": True, "note": "fast"}))
+    run_id = app.start("asking.<locals>.asking")
+    assert stage.drive(app, run_id) == Completed(run_id, "fast")
+
+
+def test_a_retry_of_the_run_makes_a_token_void(stage: Stage) -> None:
+    tokens = list[str]()
+    asking(stage.registry, tokens.append)
+    app = stage.app()
+    run_id = app.start("asking.<locals>.asking")
+    app.execute(run_id)
+    app.terminate(run_id)
+    assert not app.answer(tokens[0], {"approved": True})
+    app.retry(run_id)
+    app.execute(run_id)
+    assert not app.answer(tokens[0], {"approved": True})
+    assert app.answer(tokens[1], {"approved": True, "note": "second"})
+    assert app.execute(run_id) == Completed(run_id, "second")
+
+
+def test_a_token_that_was_not_made_here_is_refused(stage: Stage) -> None:
+    tokens = list[str]()
+    asking(stage.registry, tokens.append)
+    app = stage.app()
+    app.execute(app.start("asking.<locals>.asking"))
+    for token in ("", "é", "AAAA", "W10", tokens[0][:-8], tokens[0] + "AAAA", "bnVsbA"):
+        with pytest.raises(TokenInvalid, match="it is no token"):
+            app.answer(token)
+    other = app.engine.deployment[::-1]
+    with pytest.raises(TokenInvalid, match="not made over this storage"):
+        app.answer(_forged(tokens[0], other))
+
+
+def _forged(token: str, deployment: str) -> str:
+    import base64
+    import json
+
+    from sequential._calls import idempotency_key
+
+    run_id, generation, position, epoch, _ = json.loads(base64.urlsafe_b64decode(token + "=="))
+    key = idempotency_key(deployment, run_id, generation, position, epoch)
+    data = json.dumps([run_id, generation, position, epoch, key]).encode()
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def test_a_token_of_a_run_that_is_gone_says_so(stage: Stage) -> None:
+    tokens = list[str]()
+    asking(stage.registry, tokens.append)
+    app = stage.app()
+    run_id = app.start("asking.<locals>.asking")
+    app.execute(run_id)
+    app.terminate(run_id)
+    app.purge(run_id)
+    app.purge(run_id)
+    with pytest.raises(RunMissing):
+        app.answer(tokens[0], 1)
