@@ -111,7 +111,7 @@ class Turn:
             self._settling.check(strand)
         if isinstance(strand.step, ContinueStep):
             return (yield from self._continue(strand.step))
-        if holding.run.inbox and self._is_cancelled():
+        if (holding.run.inbox or holding.run.deadline) and self._is_cancelled():
             return (yield from self._cancel())
         settled = yield from self._settling.settle(strand)
         if isinstance(settled, OutOfTime):
