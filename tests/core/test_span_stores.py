@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -202,11 +204,23 @@ def test_a_file_that_appears_later_is_read(spans: SqliteSpans, url: str) -> None
     other.close()
 
 
-def test_a_file_where_nobody_may_write_is_read(
-    spans: SqliteSpans, url: str, file: Path, tmp_path: Path
-) -> None:
+def test_a_file_where_nobody_may_write_is_read(spans: SqliteSpans, file: Path) -> None:
     spans.add([make_span(1)], [make_line(1.0)])
     spans.close()
+    # Where everybody gets to: the folders of pytest are its user's alone.
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        copy = Path(shutil.copy(file, folder))
+        copy.chmod(0o444)
+        folder.chmod(0o555)
+        done = _as_nobody(f"sqlite:///{folder / copy.name.removesuffix('.spans')}")
+        assert done.stdout.split() == ["1", "1", "refused"], done.stderr
+        assert list(folder.iterdir()) == [copy]
+        folder.chmod(0o700)
+
+
+def _as_nobody(url: str) -> subprocess.CompletedProcess[str]:
+    """Read the store at *url*, then try to write, in a process that may write nothing."""
     code = (
         "import os, sys; from sequential._sqlite.spans import open_sqlite_spans\n"
         "from sequential.testing import FakeClock\n"
@@ -217,17 +231,8 @@ def test_a_file_where_nobody_may_write_is_read(
         "try: store.add([store.spans_of(sys.argv[2])[0]])\n"
         "except StorageRefused: print('refused')\n"
     )
-    file.chmod(0o444)
-    for folder in [tmp_path, *list(tmp_path.parents)[:2]]:
-        folder.chmod(0o555)
-    try:
-        command = [sys.executable, "-c", code, url, TRACE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    finally:
-        for folder in [tmp_path, *list(tmp_path.parents)[:2]]:
-            folder.chmod(0o700)
-    assert done.stdout.split() == ["1", "1", "refused"], done.stderr
-    assert list(tmp_path.iterdir()) == [file]
+    command = [sys.executable, "-c", code, url, TRACE]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_file_of_somebody_else_is_left_alone(spans: SqliteSpans, url: str, file: Path) -> None:

@@ -32,7 +32,7 @@ _SHAPES = (
     ),
     r"AGE-SECRET-KEY-1[A-Z0-9]{20,}+",
     r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}",
-    r"\b(?i:bearer|basic|digest|negotiate)\s{1,3}(?=[\w.+/~-]{0,64}[\dA-Z=])[\w.+/=~-]{8,}+",
+    r"\b(?i:bearer|basic|negotiate)\s{1,3}(?=[\w.+/~-]{0,64}[\dA-Z=])[\w.+/=~-]{8,}+",
     r"(?<![\w-])(?:sk|pk|rk)[-_][\w-]{16,}+",  # Stripe, OpenAI, Anthropic
     (
         r"(?<![\w-])(?:gh[oprsu]|github_pat|gl(?:pat|dt|rt|cbt)|npm|pypi|hf|whsec|shp(?:at|ca|pa|ss)"
