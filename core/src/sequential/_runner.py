@@ -66,6 +66,7 @@ class Turn:
     def __init__(self, holding: Holding, player: Player) -> None:
         self.holding = holding
         self.player = player
+        holding.beside = player.told
         self._settling = Settling(holding, player)
         self._abreast: Abreast | None = None
         # Why nothing more is begun, while what is in flight is still recorded.
