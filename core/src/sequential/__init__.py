@@ -12,7 +12,7 @@ from ._outcomes import Outcome
 from ._parallel import Raced, gather, map_tool, race
 from ._protocol import Terms
 from ._registry import Registry, flow, tool
-from ._scope import det, is_pausing, logger
+from ._scope import deprecate_patch, det, is_pausing, logger, patched
 from ._steps import (
     Step,
     Steps,
@@ -56,6 +56,7 @@ __all__ = [
     "ToolResult",
     "continue_as_new",
     "create_flow_executor",
+    "deprecate_patch",
     "det",
     "errors",
     "flow",
@@ -64,6 +65,7 @@ __all__ = [
     "is_pausing",
     "logger",
     "map_tool",
+    "patched",
     "race",
     "save",
     "sleep",

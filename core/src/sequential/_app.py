@@ -41,6 +41,7 @@ from .errors import (
     RunFailed,
     RunMissing,
     RunNotEnded,
+    VersionNotFound,
 )
 
 P = ParamSpec("P")
@@ -338,6 +339,8 @@ class Sequential(Tended):
         if isinstance(outcome, Quarantined):
             why = f"it killed its invocations too often; `sequential redrive {run_id}` tries again"
             raise RunBlocked(run_id, why)
+        if isinstance(outcome, NotMine) and outcome.version:
+            raise VersionNotFound(outcome.flow, outcome.version, run_id)
         if isinstance(outcome, NotMine):
             raise FlowNotFound(outcome.flow, self.registry.flows)
         raise RunMissing(run_id)

@@ -37,8 +37,10 @@ class Replayed:
         run_id: The run.
         flow: Its flow.
         steps: How many records it has.
-        agrees: Whether today's code could carry it on, or comes to its stored end.
-        reason: One word for machines when it does not: ``changed``, ``result``, ``input``, …
+        agrees: Whether today's code could carry it on, comes to its stored end, or leaves it to
+            code of another version.
+        reason: One word for machines: ``changed``, ``result``, ``input``, … when it does not agree,
+            ``version`` when it is left to others, else empty.
         message: The sentence for people.
         diff: Recorded against asked; may be empty.
     """
@@ -88,6 +90,9 @@ def hold_against(
     flow = engine.registry.flows.get(run.flow)
     if flow is None:
         raise FlowNotFound(run.flow, engine.registry.flows)
+    if not flow.carries(run.flow_version):
+        left = f"left to code of version {run.flow_version!r}"
+        return Replayed(run.run_id, run.flow, len(steps), True, "version", left)
     player = Player(engine, flow, steps, quiet=True)
     try:
         _refuse_gap(run, steps)

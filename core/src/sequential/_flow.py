@@ -6,7 +6,7 @@ How a flow is driven, and what its steps do, is not known here.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Collection, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from . import _typed
@@ -45,12 +45,20 @@ class _Starts(Protocol):
 class Flow(Generic[P, R]):
     """A registered flow. Calling it makes the plain generator or coroutine, as for a helper."""
 
-    def __init__(self, name: str, version: str, function: Callable[..., Body]) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        function: Callable[..., Body],
+        compatible: Collection[str] | None = None,
+    ) -> None:
         if not (inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)):
             msg = f"flow {name!r} is neither a generator nor `async def`; a flow yields or awaits"
             raise TypeError(msg)
         self.name = name
         self.version = version
+        # None for those of all versions, as far as their histories fit.
+        self.versions = None if compatible is None else frozenset({version, *compatible})
         self.function = function
         self.where = f"flow {name}"
         self.binding = Binding(function, self.where, ToolContext)
@@ -65,6 +73,10 @@ class Flow(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> SubFlow[R]:
         """Return the plain generator or coroutine, to ``yield from`` or await in another flow."""
         return cast("SubFlow[R]", self.function(*args, **kwargs))
+
+    def carries(self, version: str) -> bool:
+        """Tell whether this code may carry on runs that were started with *version*."""
+        return self.versions is None or version in self.versions
 
     def body(self, given: object) -> Body:
         """Return the generator or coroutine for *given*, a decoded input.

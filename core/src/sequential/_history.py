@@ -131,6 +131,7 @@ def write(history: History) -> bytes:
             {at: OpenLines(found.kind, found.tool, found.name) for at, found in run.open.items()},
             NOTHING if run.result is None else msgspec.Raw(run.result.data),
             None if run.error is None else _write_error(run.error),
+            run.patches,
         ),
         [_write_step(step) for step in history.steps],
     )
@@ -235,6 +236,7 @@ def _read_run(shape: FileLines) -> Run:
         begun=run.begun,
         ended=run.ended if run.status in ENDED_STATUSES else None,
         seeds=_seeds(run.seeds),
+        patches=run.patches,
     )
 
 

@@ -50,6 +50,7 @@ class RunLines(_Lines):
     open: dict[str, OpenLines] = {}
     result: msgspec.Raw = NOTHING
     error: ErrorLines | None = None
+    patches: tuple[_Text, ...] = ()
 
 
 class StepLines(_Lines):

@@ -34,6 +34,7 @@ class Holding:
         run: The record, as of the last answer of the storage.
         known: Ids of the messages that the invocation has looked at.
         gained: Records added since the claim.
+        beside: Makes, of the record, the one to commit to: what the flow has said meanwhile.
         newest: The ``op_id`` of the newest step record, empty if there is none. Where it stands, so
             does the whole history before it.
     """
@@ -45,6 +46,7 @@ class Holding:
         self.known: frozenset[str] = frozenset()
         self.gained = 0
         self.newest = ""
+        self.beside: Callable[[Run], Run] = lambda run: run
 
     def look(self) -> None:
         """Remember which messages have been looked at, before deciding to wait."""
@@ -96,7 +98,7 @@ class Holding:
         held, unknown = self.run, False
         pauses = iter(_PAUSES)
         while True:
-            wanted = evolve(change(self.run), op_id=op_id)
+            wanted = evolve(change(self.beside(self.run)), op_id=op_id)
             try:
                 answer = yield Commit(wanted, self.run, records)
             except StorageUnavailable as error:

@@ -100,8 +100,8 @@ def _resume_cold(engine: Engine, world: World, run_id: str) -> Requests[Invoked]
     holding = Holding(engine, world, loaded.run)
     if not is_due(loaded.run, world.now()):
         return Invoked((yield from outcome_of(engine, loaded.run)))
-    if loaded.run.flow not in engine.registry.flows:
-        return Invoked(NotMine(run_id, loaded.run.flow))
+    if engine.registry.flow_of(loaded.run) is None:
+        return Invoked(_not_mine(engine, loaded.run))
     claim = yield from holding.claim(0)
     if not claim.held:
         return Invoked((yield from outcome_of(engine, holding.run)))
@@ -230,6 +230,8 @@ def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:
     message, diff = redacted_text(obstacle.message), redacted_text(obstacle.diff)
     attention = Attention(obstacle.reason, message, diff, holding.world.now())
     terms = holding.engine.terms
+    # What was said on a way that does not fit is not kept: other code may be deployed.
+    holding.beside = lambda run: run
     try:
         yield from holding.commit(lambda run: block(run, attention, terms))
     except LeaseLost as lost:
@@ -265,10 +267,15 @@ def outcome_of(engine: Engine, run: Run) -> Requests[Outcome]:
 
 
 def _paused(engine: Engine, run: Run, wake: At | None) -> Outcome:
-    if run.flow not in engine.registry.flows:
-        return NotMine(run.run_id, run.flow)
+    if engine.registry.flow_of(run) is None:
+        return _not_mine(engine, run)
     position = next(iter(run.open), str(run.cursor))
     return Paused(run.run_id, position, wake, "not due")
+
+
+def _not_mine(engine: Engine, run: Run) -> NotMine:
+    version = run.flow_version if run.flow in engine.registry.flows else ""
+    return NotMine(run.run_id, run.flow, version)
 
 
 def _completed(engine: Engine, run: Run) -> Requests[Outcome]:

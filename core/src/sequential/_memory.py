@@ -25,6 +25,7 @@ from ._storage_rules import (
     StorageTime,
     as_created,
     check_limit,
+    is_asked_for,
     is_same,
     matches,
     page_of,
@@ -132,7 +133,7 @@ class MemoryStorage:
                 continue
             nudged = self._nudged.get(run_id)
             held = nudged is not None and nudged > now - hold
-            if run.wake.time <= now and not held and (flows is None or run.flow in flows):
+            if run.wake.time <= now and not held and is_asked_for(run, flows):
                 yield run.wake.time, run_id
 
     def find(self, query: Query) -> Page:

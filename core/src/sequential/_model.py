@@ -174,7 +174,8 @@ class Run:
     recognised after `continue_as_new` has replaced the input. *begun* is when the history of the
     generation began, None for the creation. *seeds* say what deterministic values derive from:
     pairs of a number of records and the text that counts from there on; a copied history keeps its
-    own. *deadline* is when the run is cancelled unless it has ended.
+    own. *deadline* is when the run is cancelled unless it has ended. *patches* are the ids of
+    those that its code was told are in.
 
     Without slots on purpose: `evolve` copies the instance's dictionary, a tenth of the price of
     `dataclasses.replace` over this many fields, and every step pays it twice.
@@ -209,6 +210,7 @@ class Run:
     begun: float | None = None
     seeds: tuple[tuple[int, str], ...] = ()
     deadline: float | None = None
+    patches: tuple[str, ...] = ()
     version: int = 0
     op_id: str = ""
 

@@ -90,10 +90,17 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class NotMine:
-    """This process does not have the flow; the run is left alone."""
+    """This process does not have the flow; the run is left alone.
+
+    Attributes:
+        run_id: The run.
+        flow: Its flow.
+        version: That it was started with, if the flow is here and does not carry that on.
+    """
 
     run_id: str
     flow: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

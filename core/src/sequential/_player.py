@@ -18,7 +18,7 @@ from ._events import Spent
 from ._failure import tool_error
 from ._flow import Flow
 from ._frame import Frame
-from ._model import Payload, Run, StepKind, StepOutcome, StepRecord
+from ._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
 from ._payload import Place
 from ._protocol import seeds_of
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
@@ -133,8 +133,11 @@ class Player:
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
         begun = run.begun or run.created
-        replaying = self._quiet or bool(self.ready) or bool(run.open)
+        behind = bool(self.ready) or bool(run.open)
+        replaying = self._quiet or behind
         scope = Scope(seeds, begun, replaying=replaying, run=(run.run_id, run.created))
+        scope.behind = behind
+        scope.patches.update(dict.fromkeys(run.patches, True))
         try:
             data = yield from self._unwrapped(run.input, input_place(run.run_id))
             frame = Frame(self.flow, _codec.decode(data), scope)
@@ -150,6 +153,10 @@ class Player:
             self.strands.advance(strand, given)
         except NotAStep as raised:
             raise Obstacle("not-a-step", str(raised)) from raised
+        gone = self.strands.scope.gone
+        if gone:
+            # Whatever the flow made of what was raised in it.
+            raise Obstacle("changed", _went_old_way(gone))
         ended = self.strands.ended
         if ended is None:
             return None
@@ -247,9 +254,8 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        scope.replaying = (
-            self._quiet or bool(self.ready) or (bool(run.open) and self._is_before(run.open))
-        )
+        scope.behind = bool(self.ready) or (bool(run.open) and self._is_before(run.open))
+        scope.replaying = self._quiet or scope.behind
         return self._went_on(strand, given)
 
     def _is_before(self, positions: Iterable[str]) -> bool:
@@ -304,10 +310,23 @@ class Player:
             return error
         return None
 
+    def told(self, run: Run) -> Run:
+        """Return *run* with what the flow has said beside its steps, for its next commit."""
+        patches = {} if self.strands is None else self.strands.scope.patches
+        fresh = [each for each, given in patches.items() if given and each not in run.patches]
+        return evolve(run, patches=(*run.patches, *fresh)) if fresh else run
+
     def discard(self) -> None:
         """Unwind the flow, if it was called."""
         if self.strands is not None:
             self.strands.discard()
+
+
+def _went_old_way(patch: str) -> str:
+    return (
+        f"this run went the old way of patch {patch!r}, which is no longer in the code; deploy code"
+        f" that asks patched({patch!r}), or fork the run before it"
+    )
 
 
 def _reason(data: bytes) -> str:

@@ -235,6 +235,7 @@ def continue_as_new(run: Run, given: Payload, now: float) -> Run:
         generation=run.generation + 1,
         begun=now,
         seeds=reseeded(run, 0, f"{run.run_id}:{run.generation + 1}"),
+        patches=(),
         status=Status.PAUSED,
         owner="",
         input=given,

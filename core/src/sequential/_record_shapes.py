@@ -131,6 +131,7 @@ class StateShape(_Struct):
     begun: _Time | None = None
     seeds: tuple[tuple[_Count, str], ...] = ()
     deadline: _Time | None = None
+    patches: tuple[str, ...] = ()
 
 
 class RunRow(msgspec.Struct, array_like=True):

@@ -91,6 +91,7 @@ def pack_state(run: Run) -> bytes:
             run.begun,
             run.seeds,
             run.deadline,
+            run.patches,
         )
     )
 
@@ -240,6 +241,7 @@ def _fill_run(row: RunRow, tags: Mapping[str, str], state: StateShape) -> Run:
         begun=state.begun,
         seeds=state.seeds,
         deadline=state.deadline,
+        patches=state.patches,
         created=row.created,
         started=state.started,
         ended=row.ended,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterable
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, get_args, overload
 
@@ -15,7 +15,9 @@ from ._calls import ToolContext
 from ._clock import seconds_of
 from ._flow import Flow
 from ._json import is_unicode
+from ._model import Run
 from ._steps import Errors
+from ._storage import OfVersions
 from ._tools import ONE_ATTEMPT, Mode, RetryPolicy, Tool, ToolOptions
 from .errors import NameTaken, NotEncodable
 
@@ -52,6 +54,18 @@ class Registry:
         _refuse_unwritable("tool", f"{added.category}.{added.name}")
         _refuse_other("tool", f"{added.category}.{added.name}", self.tools.get(key), added)
         self.tools[key] = added
+
+    def flow_of(self, run: Run) -> Flow[..., Any] | None:
+        """Return the flow that may carry *run* on; None if none of this process may."""
+        found = self.flows.get(run.flow)
+        return found if found is not None and found.carries(run.flow_version) else None
+
+    def carried(self) -> list[str]:
+        """Return the flows whose runs can be carried on here, as `Storage.due` takes them."""
+        return [
+            flow.name if flow.versions is None else OfVersions(flow.name, flow.versions)
+            for flow in self.flows.values()
+        ]
 
     def tool_names(self) -> list[str]:
         """Return ``category.name`` of every tool, sorted."""
@@ -108,7 +122,11 @@ def flow(function: Callable[P, Coroutine[Any, Any, R]], /) -> Flow[P, R]: ...
 def flow(function: Callable[P, Generator[Any, Any, R]], /) -> Flow[P, R]: ...
 @overload
 def flow(
-    *, name: str | None = None, version: str = "1", registry: Registry = ...
+    *,
+    name: str | None = None,
+    version: str = "1",
+    compatible: Collection[str] | None = None,
+    registry: Registry = ...,
 ) -> _FlowDecorator: ...
 def flow(
     function: Callable[..., Any] | None = None,
@@ -116,6 +134,7 @@ def flow(
     *,
     name: str | None = None,
     version: str = "1",
+    compatible: Collection[str] | None = None,
     registry: Registry = REGISTRY,
 ) -> Any:
     """Make a generator or coroutine function a flow, and register it.
@@ -123,16 +142,22 @@ def flow(
     Args:
         function: The function, when the decorator is used without arguments.
         name: What records call it; by default the function's qualified name.
-        version: Stored with each run.
+        version: Stored with each run that is started.
+        compatible: Versions whose runs this code carries on beside its own; those of others are
+            left to processes that have them. ``()`` pins runs to the code that they were started
+            with. By default it carries on all runs, and blocks those whose history does not fit.
         registry: Where to register it; by default the process's own.
 
     Raises:
         NameTaken: Another flow has the name.
         AmbiguousUnion: An annotation cannot be read back from JSON.
     """
+    if isinstance(compatible, str):
+        msg = f"compatible={compatible!r} is one text; give versions as a set, such as {{'1', '2'}}"
+        raise TypeError(msg)
 
     def decorate(decorated: Callable[..., Any]) -> Flow[..., Any]:
-        made: Flow[..., Any] = Flow(name or decorated.__qualname__, version, decorated)
+        made: Flow[..., Any] = Flow(name or decorated.__qualname__, version, decorated, compatible)
         registry.add_flow(made)
         return made
 

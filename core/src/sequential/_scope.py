@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from ._json import is_unicode
+
 
 class Scope:
     """The run that the current code belongs to, and how far its history has been replayed.
@@ -24,13 +26,17 @@ class Scope:
         now: Recorded end of the last of them; before the first, the run's creation.
         draws: Deterministic values taken since the last record.
         replaying: Whether records are left that the flow has not been given.
+        behind: Whether what follows was recorded, or begun, in an earlier invocation.
         pausing: Whether the frame is being discarded.
         run_id: The run.
         created: When it was created.
+        patches: Whether each patch that was asked for is in; those that the record has are.
+        gone: The first patch that code insisted on in a run without it.
     """
 
     __slots__ = (
-        "created", "draws", "now", "pausing", "records", "replaying", "run_id", "seeds",
+        "behind", "created", "draws", "gone", "now", "patches", "pausing", "records", "replaying",
+        "run_id", "seeds",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +53,17 @@ class Scope:
         self.now = now
         self.draws = 0
         self.replaying = replaying
+        self.behind = replaying
         self.pausing = False
+        self.patches: dict[str, bool] = {}
+        self.gone = ""
+
+    def is_patched(self, patch: str) -> bool:
+        """Tell, the same for the whole run, whether it came to *patch* with the patch in its code.
+
+        It did not if anything that follows was recorded, or begun, by code that did not ask.
+        """
+        return self.patches.setdefault(patch, not self.behind)
 
     def draw(self) -> bytes:
         """Return 32 bytes that are the same at this point of the flow in every invocation."""
@@ -85,6 +101,45 @@ class Det:
 
 
 det = Det()
+
+
+def patched(patch: str) -> bool:
+    """Tell whether this run may go the new way of a change that *patch* names.
+
+    True in new runs, and in runs that had not come so far when the change was deployed; False in
+    those that had, at every call, on every replay. Neither a step nor a write of its own.
+
+    Args:
+        patch: 1 to 256 characters; another one for each change of a flow.
+
+    Raises:
+        RuntimeError: Called outside a flow.
+    """
+    return _asked("patched", patch).is_patched(patch)
+
+
+def deprecate_patch(patch: str) -> None:
+    """Say that only the new way of *patch* is left in the code.
+
+    A run that went the old way is blocked, with that reason; when there are none any more, this
+    call may go too.
+
+    Raises:
+        RuntimeError: Called outside a flow, or in a run that went the old way.
+    """
+    scope = _asked("deprecate_patch", patch)
+    if not scope.is_patched(patch):
+        scope.gone = scope.gone or patch
+        msg = f"this run went the old way of patch {patch!r}, which is no longer in the code"
+        raise RuntimeError(msg)
+
+
+def _asked(asked: str, patch: str) -> Scope:
+    given: object = patch
+    if not isinstance(given, str) or not 0 < len(given) <= 256 or not is_unicode(given):
+        msg = f"{given!r:.80} cannot name a patch; use text of 1 to 256 characters"
+        raise ValueError(msg)
+    return _scope(f"{asked}()")
 
 
 def is_pausing() -> bool:

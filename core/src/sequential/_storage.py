@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, Self
 
 from ._model import Run, Status, StepRecord
 
@@ -36,6 +36,23 @@ class Stale:
 
 
 STALE: Final = Stale()
+
+
+class OfVersions(str):
+    """The name of a flow, of which only runs of *versions* are wanted.
+
+    Equal to the plain name: a storage that does not know it hands out what others may carry on.
+    """
+
+    __slots__ = ("versions",)
+
+    def __new__(cls, name: str, versions: Collection[str]) -> Self:
+        """Make one."""
+        made = super().__new__(cls, name)
+        made.versions = frozenset(versions)
+        return made
+
+    versions: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,8 @@ class Storage(Protocol):
 
         Args:
             limit: At most this many, and at most 1,000.
-            flows: Only runs of these flows; None for all.
+            flows: Only runs of these flows; None for all. Where one is an `OfVersions`, only its
+                runs of those versions.
             hold: Seconds.
         """
 

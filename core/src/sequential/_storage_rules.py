@@ -10,12 +10,12 @@ import binascii
 import heapq
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 from ._clock import Clock
 from ._model import ENDED_STATUSES, At, In, Payload, Run, Status, Wake, evolve
-from ._storage import Page, Query
+from ._storage import OfVersions, Page, Query
 from .errors import ConfigError, RecordCorrupt
 
 MAX_PAGE = 1_000
@@ -191,3 +191,23 @@ def _refuse_token(token: object) -> NoReturn:
 def refuse_repeat(run_id: str, position: str) -> NoReturn:
     """Raise because a step that is to be appended stands in the record already."""
     raise RecordCorrupt(run_id, f"step {position} is recorded already; nothing was written")
+
+
+def is_asked_for(run: Run, flows: Collection[str] | None) -> bool:
+    """Tell whether `due` was asked for runs of the flow of *run*, and of its version."""
+    return flows is None or any(
+        run.flow == each and (not isinstance(each, OfVersions) or run.flow_version in each.versions)
+        for each in flows
+    )
+
+
+def flows_and_versions(flows: Collection[str]) -> list[tuple[str, str | None]]:
+    """Return what `due` was asked for as pairs; the version is None where all are wanted."""
+    pairs = list[tuple[str, str | None]]()
+    for each in flows:
+        name = str.__str__(each)
+        if isinstance(each, OfVersions):
+            pairs.extend((name, version) for version in sorted(each.versions))
+        else:
+            pairs.append((name, None))
+    return pairs

@@ -127,7 +127,8 @@ class Tended(Opened):
         Returns whether this was the first to ask.
         """
         run = self.get(run_id)
-        accepted = self._outside.send(run_id, cancel_id(run), CANCEL, {"reason": reason})
+        told = {"reason": reason} if reason else None
+        accepted = self._outside.send(run_id, cancel_id(run), CANCEL, told)
         self._send(self.get(run_id))
         return accepted
 
@@ -173,7 +174,7 @@ class Tended(Opened):
         run = Run(
             chosen, source.flow, payload, source.flow_version, wake=NOW, tags=tags, asked=digest,
             created=self.driver.time.now(),
-            begun=source.begun or source.created,
+            begun=source.begun or source.created, patches=source.patches,
             seeds=reseeded(source, number + (edit is not None), chosen),
         )  # fmt: skip
         forked = self._outside.fork(source, loaded.steps[: number + 1], run, edit)

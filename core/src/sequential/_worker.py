@@ -214,7 +214,7 @@ class Worker:
     def _due(self, limit: int) -> Sequence[str]:
         pause = self._inbox.every
         try:
-            found = self._app.storage.due(limit, list(self._app.registry.flows), self._hold)
+            found = self._app.storage.due(limit, self._app.registry.carried(), self._hold)
             self._failures = 0
             self._more = len(found) >= limit
         except Exception as error:  # noqa: BLE001  (whatever a storage raises, the worker goes on)

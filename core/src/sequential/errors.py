@@ -6,6 +6,7 @@ message names is an attribute. This module knows nothing else of the package.
     SequentialError
     ├── FlowError                  what the author of a flow or tool can mend
     │   ├── FlowNotFound
+    │   ├── VersionNotFound
     │   ├── FlowUnreadable
     │   ├── NameTaken
     │   ├── ToolNotFound
@@ -92,6 +93,20 @@ class FlowNotFound(FlowError):
         super().__init__(
             f"no flow named {name!r} is registered (registered: {have}); name it as module:flow or"
             " path/file.py:flow, or list its module under `modules` in the configuration"
+        )
+
+
+class VersionNotFound(FlowError):
+    """The flow is registered in this process, and does not carry on runs of that version."""
+
+    def __init__(self, name: str, version: str, run_id: str) -> None:
+        self.name = name
+        self.version = version
+        self.run_id = run_id
+        super().__init__(
+            f"run {run_id!r} was started with version {version!r} of flow {name!r}, which the code"
+            f" here does not carry on; resume it where that version is deployed, or name it in"
+            " `compatible`"
         )
 
 

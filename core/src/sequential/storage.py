@@ -18,7 +18,7 @@ from ._records import (
     unpack_step,
     unpack_tags,
 )
-from ._storage import STALE, Loaded, Page, Probe, Query, Stale, Storage, ValuePlace
+from ._storage import STALE, Loaded, OfVersions, Page, Probe, Query, Stale, Storage, ValuePlace
 from ._storage_probe import try_contract
 from ._storage_rules import (
     MAX_PAGE,
@@ -26,6 +26,8 @@ from ._storage_rules import (
     as_created,
     check_limit,
     end_of_prefix,
+    flows_and_versions,
+    is_asked_for,
     is_same,
     matches,
     page_of,
@@ -45,6 +47,7 @@ __all__ = [
     "Clock",
     "In",
     "Loaded",
+    "OfVersions",
     "Page",
     "Payload",
     "Probe",
@@ -66,6 +69,8 @@ __all__ = [
     "encode_value",
     "end_of_prefix",
     "evolve",
+    "flows_and_versions",
+    "is_asked_for",
     "is_same",
     "matches",
     "pack_payload",

@@ -12,7 +12,7 @@ from dataclasses import replace
 from .._model import Status
 from .._record_shapes import RUN_COLUMNS, STEP_COLUMNS
 from .._storage import Query
-from .._storage_rules import end_of_prefix
+from .._storage_rules import end_of_prefix, flows_and_versions
 
 _RUN = ", ".join(RUN_COLUMNS)
 _STEP = ", ".join(STEP_COLUMNS)
@@ -83,9 +83,13 @@ _DUE = (
 def due_query(flows: Collection[str] | None) -> tuple[str, str, tuple[str, ...]]:
     """Return the look, the nudge (which returns ids and wakes), and what to bind for *flows*."""
     # Not json_each: it ends a text at its first NUL.
-    names = () if flows is None else tuple(flows)
+    pairs = flows_and_versions(flows or ())
+    whole = [name for name, version in pairs if version is None]
+    parts = [(name, version) for name, version in pairs if version is not None]
     # The plus keeps SQLite from walking all runs of a flow, ended ones too.
-    tail = _DUE.format(flows="" if flows is None else f"AND +flow IN ({_marks(len(names))}) ")
+    asked = [f"+flow IN ({_marks(len(whole))})", *["(+flow = ? AND flow_version = ?)"] * len(parts)]
+    names = (*whole, *(each for pair in parts for each in pair))
+    tail = _DUE.format(flows="" if flows is None else f"AND ({' OR '.join(asked)}) ")
     nudge = (
         "UPDATE runs SET nudged = ? WHERE run_id IN (SELECT run_id"  # noqa: S608
         f"{tail}) RETURNING wake, run_id"

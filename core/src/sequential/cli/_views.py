@@ -261,7 +261,7 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
     elif isinstance(outcome, Blocked):
         data |= {"reason": outcome.reason, "message": outcome.message, "diff": outcome.diff}
     elif isinstance(outcome, NotMine):
-        data["flow"] = outcome.flow
+        data |= {"flow": outcome.flow, "version": outcome.version}
     return data
 
 
@@ -281,6 +281,9 @@ def outcome_text(outcome: Outcome) -> str:
     elif isinstance(outcome, Busy):
         text = f"another invocation has it{_until(outcome.until)}"
     elif isinstance(outcome, NotMine):
+        if outcome.version:
+            has = f"the code here does not carry on version {outcome.version!r}"
+            return f"left alone: {has} of flow {outcome.flow!r}; a process that has it does"
         load = "name its module with --load, or under `modules` in the configuration"
         text = f"left alone: flow {outcome.flow!r} is not registered here; {load}"
     else:

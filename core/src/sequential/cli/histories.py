@@ -132,6 +132,8 @@ def _print_replayed(session: Session, path: Path, found: Replayed) -> None:
     counted = f"{found.steps} step{'' if found.steps == 1 else 's'}"
     if session.json:
         output.document({"file": str(path), **_replayed(found)})
+    elif found.reason == "version":
+        output.text(f"other code    {path}: {found.flow}, {found.message}")
     elif found.agrees:
         output.text(f"ok            {path}: {found.flow}, {counted}")
     elif found.reason == "flow-not-found":

@@ -90,6 +90,7 @@ def full_run(run_id: str = "full") -> Run:
         begun=1_700_000_000.25,
         seeds=((0, "full:0"), (2, "full:3")),
         deadline=1_700_000_050.5,
+        patches=("a",),
         created=1_700_000_000.5,
         started=1_700_000_001.5,
         ended=1_700_000_002.5,

@@ -7,7 +7,7 @@ nothing is asked to the second, because such a clock goes on meanwhile.
 from __future__ import annotations
 
 from .._model import At, In, Status, evolve
-from .._storage import STALE, Storage
+from .._storage import STALE, OfVersions, Storage
 from ._clock import FakeClock
 from ._storage_samples import applied, found, held, let_pass, make_run, told
 
@@ -122,3 +122,13 @@ class Timing:
         assert list(storage.due(10, ["no"], 30.0)) == []
         assert set(storage.due(10, ["g", "h' OR 1=1--"], 30.0)) == {"of-g", "of-h"}
         assert list(storage.due(10, frozenset({"f"}), 30.0)) == ["of-f"]
+
+    def test_due_is_for_the_versions_that_are_named(self, storage: Storage) -> None:
+        for flow in "fg":
+            for version in "123":
+                run = make_run(flow + version, flow=flow, flow_version=version, wake=At(1.0))
+                storage.create(run)
+        assert list(storage.due(10, [OfVersions("f", ())], 30.0)) == []
+        assert set(storage.due(10, [OfVersions("f", {"1", "2"})], 0.0)) == {"f1", "f2"}
+        mixed = [OfVersions("f", {"3"}), "g"]
+        assert set(storage.due(10, mixed, 0.0)) == {"f3", "g1", "g2", "g3"}

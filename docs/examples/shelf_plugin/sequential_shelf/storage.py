@@ -47,6 +47,7 @@ from sequential.storage import (
     as_created,
     check_limit,
     evolve,
+    is_asked_for,
     is_same,
     matches,
     pack_run,
@@ -114,15 +115,15 @@ class ShelfStorage:
         limit = check_limit(min(limit, MAX_PAGE))
         with self._alone() as now:
             waiting = sorted(
-                (run.wake.time, run.run_id, run.flow, _mark(run))
+                (run.wake.time, run.run_id, is_asked_for(run, flows), _mark(run))
                 for run in self._all()
                 if isinstance(run.wake, At) and run.wake.time <= now
             )
             handed = self._read_handed()
             found = [
                 (run_id, mark)
-                for _, run_id, flow, mark in waiting
-                if (flows is None or flow in flows) and handed.get(mark, -math.inf) <= now - hold
+                for _, run_id, asked, mark in waiting
+                if asked and handed.get(mark, -math.inf) <= now - hold
             ][:limit]
             if found:
                 known = {mark: handed[mark] for *_, mark in waiting if mark in handed}

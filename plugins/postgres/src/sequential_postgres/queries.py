@@ -86,7 +86,8 @@ _CANDIDATES = """SELECT run_id, wake FROM {schema}.runs
     ORDER BY wake, run_id LIMIT %s
     FOR UPDATE SKIP LOCKED"""
 # Each flow from its place in an index, so that what is due of others is not looked at.
-_OF_FLOWS = """SELECT c.run_id FROM unnest(%s::text[]) AS f (name) CROSS JOIN LATERAL (
+_OF_FLOWS = """SELECT c.run_id
+FROM unnest(%s::text[], %s::text[]) AS f (name, of_version) CROSS JOIN LATERAL (
     {candidates}
 ) AS c ORDER BY c.wake, c.run_id LIMIT %s"""
 
@@ -131,7 +132,7 @@ class Statements(NamedTuple):
         retag: Like *commit*, with the tags between the steps and the time.
         load: Binds the time, the id, the id again, the least number and the id once more.
         due: Binds the time, the hold and the limit.
-        due_of: Binds the time, the flows, the hold, the limit of each and the limit.
+        due_of: Binds the time, the flows, their versions, the hold, the limit of each, the limit.
         put_value: Binds the id, the digest and the data.
         get_value: Binds the id and the digest.
         bury: Binds version, wake, state and the guard.
@@ -174,7 +175,7 @@ class Statements(NamedTuple):
             text(_DUE.replace("{candidates}", _CANDIDATES), flow=""),
             text(
                 _DUE.replace("{candidates}", _OF_FLOWS).replace("{candidates}", _CANDIDATES),
-                flow=" AND flow = f.name",
+                flow=" AND flow = f.name AND (f.of_version IS NULL OR flow_version = f.of_version)",
             ),
             text(_PUT_VALUE),
             text(_GET_VALUE),

@@ -39,6 +39,7 @@ from sequential.storage import (
     check_limit,
     end_of_prefix,
     evolve,
+    flows_and_versions,
     pack_run,
     pack_state,
     pack_step,
@@ -161,8 +162,11 @@ class PostgresStorage:
         if flows is None:
             rows = self._connections.write(self._sql.due, (*time, hold, limit))
         else:
-            names = list({to_column(flow) for flow in flows})
-            rows = self._connections.write(self._sql.due_of, (*time, names, hold, limit, limit))
+            pairs = set(flows_and_versions(flows))
+            names = [to_column(name) for name, _ in pairs]
+            versions = [None if version is None else to_column(version) for _, version in pairs]
+            values = (*time, names, versions, hold, limit, limit)
+            rows = self._connections.write(self._sql.due_of, values)
         if rows:
             self._time.told(rows[0][2])
         return [from_column(run_id) for _, run_id, _ in sorted(rows)]

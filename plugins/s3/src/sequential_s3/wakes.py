@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from sequential.errors import RecordCorrupt, StorageError
-from sequential.storage import MAX_PAGE, At, Run, Status, check_limit
+from sequential.storage import MAX_PAGE, At, Run, Status, check_limit, is_asked_for
 
 from .bucket import Bucket
 from .head import Head, new_nonce
@@ -135,7 +135,7 @@ class Wakes:
             except RecordCorrupt as error:
                 _log.warning("left out of what is due: %s", error)
                 continue
-            if run is None or (flows is not None and run.flow not in flows):
+            if run is None or not is_asked_for(run, flows):
                 continue
             assert isinstance(run.wake, At)
             if run.wake.time > wake:
