@@ -47,7 +47,7 @@ def test_purge_deletes_what_ended_and_refuses_what_goes_on(demo: Opened) -> None
 
 def test_a_signal_sent_twice_with_one_key_is_one_signal(demo: Opened) -> None:
     run_id = next(each for each in demo.runs("waiting") if each.startswith("approval"))
-    act(demo, "signal", run_id, name="decision", value={"x": 1}, key="k")
+    act(demo, "signal", run_id, name="decision", value={"approve": True, "limit": 1}, key="k")
     assert "once is enough" in act(demo, "signal", run_id, name="decision", value=2, key="k")
     assert len(demo.app.get(run_id).inbox) == 1
 
@@ -92,3 +92,11 @@ def test_every_action_is_for_some_state_and_says_what_it_does() -> None:
         assert action.states <= STORED.keys()
         assert action.says.endswith(".")
     assert possible("completed", many=True) == ["purge"]
+
+
+def test_a_signal_of_another_type_is_refused_with_what_is_expected(demo: Opened) -> None:
+    run_id = next(each for each in demo.runs("waiting") if each.startswith("approval"))
+    with pytest.raises(ActionRefused, match="missing required field `approve`"):
+        act(demo, "signal", run_id, name="decision", value={"x": 1})
+    assert demo.board.audit.last()[0].result == "failed"
+    assert not demo.app.get(run_id).inbox

@@ -318,7 +318,7 @@ def test_nothing_is_done_without_a_confirmation_and_a_reason(demo: Opened) -> No
 def test_each_action_leaves_two_rows_in_the_file(demo: Opened, tmp_path: Path) -> None:
     import json
 
-    from sequential_dashboard.audit import Audit
+    from sequential.audit import Audit
 
     path = tmp_path / "audit.jsonl"
     demo.board.actor._audit = Audit(path)
@@ -330,7 +330,7 @@ def test_each_action_leaves_two_rows_in_the_file(demo: Opened, tmp_path: Path) -
 
 
 def test_what_cannot_be_noted_is_not_done(demo: Opened, tmp_path: Path) -> None:
-    from sequential_dashboard.audit import Audit
+    from sequential.audit import Audit
 
     demo.board.actor._audit = Audit(tmp_path / "no" / "such" / "folder")
     run_id = demo.runs("failed")[0]

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sequential import Sequential
+from sequential.audit import Audit, AuditRow
 from sequential.errors import SequentialError
 from sequential.hookspecs import ResumeMessage
 from sequential.storage import Clock
 
 from .access import Right, Viewer
-from .audit import Audit, AuditRow
 
 
 class ActionRefused(Exception):

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 
 from sequential import Sequential
+from sequential.audit import Audit
 from sequential.spans import SpanStore
 from sequential.storage import Clock
 
 from .actions import Actor
-from .audit import Audit
 from .reading import Reader
 from .settings import Settings
 

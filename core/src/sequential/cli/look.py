@@ -41,7 +41,7 @@ _SHOWN = {
 """Words that are shown and not stored, and the stored status that each is part of."""
 
 _COUNTS = ("FLOW", "STATUS", "RUNS")
-_WORDS = [*(str(status) for status in Status), *_SHOWN]
+WORDS = [*(str(status) for status in Status), *_SHOWN]
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,8 +60,8 @@ def filters(command: F) -> F:
             help="Only runs with this tag.",
         ),
         click.option(
-            "--status", "statuses", multiple=True, type=click.Choice(_WORDS), metavar="STATUS",
-            help=f"Only these: {', '.join(_WORDS)}. Can be repeated.",
+            "--status", "statuses", multiple=True, type=click.Choice(WORDS), metavar="STATUS",
+            help=f"Only these: {', '.join(WORDS)}. Can be repeated.",
         ),
         click.option("--flow", metavar="NAME", help="Only runs of this flow."),
     ):  # fmt: skip

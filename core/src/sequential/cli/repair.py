@@ -6,31 +6,49 @@ from typing import Any
 
 import click
 
+from .._app import Sequential
 from .._model import Status
 from ..errors import RunStatusWrong
+from ._deeds import Chosen, Deed, chosen_runs, perform
 from ._options import json_value, with_session
 from ._session import Session
 
+Done = tuple[str, dict[str, Any]]
+
+
+def _retry(app: Sequential, run_id: str, _: str) -> Done:
+    run = app.retry(run_id)
+    kept = f"with {run.cursor} steps kept"
+    text = f"run {run_id} is due again, generation {run.generation}, {kept}"
+    return text, {"run_id": run_id}
+
 
 @click.command("retry")
-@click.argument("run_id")
+@chosen_runs
 @with_session
-def retry_command(session: Session, run_id: str) -> None:
-    """Carry RUN_ID, which failed or was cancelled, on from the step that failed."""
-    with session.app() as app:
-        run = app.retry(run_id)
-    kept = f"with {run.cursor} steps kept"
-    _print(session, run_id, f"run {run_id} is due again, generation {run.generation}, {kept}")
+def retry_command(session: Session, /, **given: Any) -> int:
+    """Carry RUN_ID, which failed or was cancelled, on from the step that failed.
+
+    Instead of RUN_ID, filters choose runs: failed ones, unless --status says others.
+    """
+    return perform(session, Deed("retry", ("failed",), _retry), Chosen(**given))
+
+
+def _redrive(app: Sequential, run_id: str, _: str) -> Done:
+    app.redrive(run_id)
+    return f"run {run_id} is due again", {"run_id": run_id}
 
 
 @click.command("redrive")
-@click.argument("run_id")
+@chosen_runs
 @with_session
-def redrive_command(session: Session, run_id: str) -> None:
-    """Give RUN_ID, which is quarantined or blocked, another chance at once."""
-    with session.app() as app:
-        app.redrive(run_id)
-    _print(session, run_id, f"run {run_id} is due again")
+def redrive_command(session: Session, /, **given: Any) -> int:
+    """Give RUN_ID, which is quarantined or blocked, another chance at once.
+
+    Instead of RUN_ID, filters choose runs that are quarantined or blocked.
+    """
+    deed = Deed("redrive", ("quarantined", "blocked"), _redrive)
+    return perform(session, deed, Chosen(**given))
 
 
 @click.command("fork")
@@ -53,21 +71,24 @@ def fork_command(
     _print(session, forked, forked)
 
 
+def _purge(app: Sequential, run_id: str, _: str) -> Done:
+    status = app.get(run_id).status
+    if not app.purge(run_id):
+        raise RunStatusWrong(run_id, status, "purge", "a run that has ended")
+    done = "its tombstone is removed" if status is Status.PURGED else "a tombstone is left"
+    return f"run {run_id} purged; {done}", {"run_id": run_id}
+
+
 @click.command("purge")
-@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+@chosen_runs
 @with_session
-def purge_command(session: Session, run_ids: tuple[str, ...]) -> None:
+def purge_command(session: Session, /, **given: Any) -> int:
     """Shrink ended runs to tombstones: values and steps are gone, the id stays taken.
 
-    A second time removes the tombstone.
+    A second time removes the tombstone. Instead of RUN_ID, filters choose runs that have ended.
     """
-    with session.app() as app:
-        for run_id in run_ids:
-            status = app.get(run_id).status
-            if not app.purge(run_id):
-                raise RunStatusWrong(run_id, status, "purge", "a run that has ended")
-            done = "its tombstone is removed" if status is Status.PURGED else "a tombstone is left"
-            _print(session, run_id, f"run {run_id} purged; {done}")
+    deed = Deed("purge", ("completed", "failed", "cancelled"), _purge)
+    return perform(session, deed, Chosen(**given))
 
 
 def _print(session: Session, run_id: str, text: str) -> None:

@@ -6,8 +6,12 @@ from typing import Any
 
 import click
 
+from .._app import Sequential
+from ._deeds import Chosen, Deed, chosen_runs, perform
 from ._options import json_value, with_session
 from ._session import Session
+
+_OPEN = ("paused", "running", "quarantined")
 
 
 @click.command("signal")
@@ -40,26 +44,38 @@ def signal_command(
     _print(session, run_id, accepted, f"signal {name!r} {done}")
 
 
-@click.command("cancel")
-@click.argument("run_id")
-@click.option("--reason", default="", help="For people.")
-@with_session
-def cancel_command(session: Session, run_id: str, reason: str) -> None:
-    """Ask RUN_ID to stop at its next step; its own code may still clean up."""
-    with session.app() as app:
-        accepted = app.cancel(run_id, reason)
+def _cancel(app: Sequential, run_id: str, reason: str) -> tuple[str, dict[str, Any]]:
+    accepted = app.cancel(run_id, reason)
     done = "asked to stop" if accepted else "was asked to stop before"
-    _print(session, run_id, accepted, f"run {run_id} {done}; it ends when a worker resumes it")
+    text = f"run {run_id} {done}; it ends when a worker resumes it"
+    return text, {"run_id": run_id, "accepted": accepted}
+
+
+@click.command("cancel")
+@chosen_runs
+@with_session
+def cancel_command(session: Session, /, **given: Any) -> int:
+    """Ask RUN_ID to stop at its next step; its own code may still clean up.
+
+    Instead of RUN_ID, filters choose runs that have not ended.
+    """
+    return perform(session, Deed("cancel", _OPEN, _cancel), Chosen(**given))
+
+
+def _terminate(app: Sequential, run_id: str, _: str) -> tuple[str, dict[str, Any]]:
+    app.terminate(run_id)
+    return f"run {run_id} ended as cancelled", {"run_id": run_id, "accepted": True}
 
 
 @click.command("terminate")
-@click.argument("run_id")
+@chosen_runs
 @with_session
-def terminate_command(session: Session, run_id: str) -> None:
-    """End RUN_ID as cancelled at once; none of its code runs any more."""
-    with session.app() as app:
-        app.terminate(run_id)
-    _print(session, run_id, True, f"run {run_id} ended as cancelled")
+def terminate_command(session: Session, /, **given: Any) -> int:
+    """End RUN_ID as cancelled at once; none of its code runs any more.
+
+    Instead of RUN_ID, filters choose runs that have not ended.
+    """
+    return perform(session, Deed("terminate", _OPEN, _terminate), Chosen(**given))
 
 
 def _print(session: Session, run_id: str, accepted: bool, text: str) -> None:

@@ -1,6 +1,7 @@
 """Who did what to which run, when and why: a log record each, and a line in a file.
 
-The row that says what is about to happen is written first: what cannot be noted is not done.
+The command line and the dashboard write these rows. The one that says what is about to happen is
+written first: what cannot be noted is not done.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-_log = logging.getLogger("sequential.dashboard.audit")
+_log = logging.getLogger("sequential.audit")
 
 KEPT = 200
-"""Rows of this process that the system page can show."""
+"""Rows of this process that `Audit.last` can show."""
 
 
 class AuditRow(NamedTuple):
@@ -65,3 +66,6 @@ class Audit:
         """Return the last rows of this process, the newest first."""
         with self._lock:
             return list(self._rows)
+
+
+__all__ = ["KEPT", "Audit", "AuditRow"]
