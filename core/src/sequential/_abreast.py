@@ -8,18 +8,28 @@ handed to the runner. Knows no records and no flow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from typing import NamedTuple
 
 from ._attempts import Settled, Waiting
+from ._model import StepKind
+from ._player import Obstacle
 from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
 from ._settling import OutOfTime
 from ._steps import ToolStep
 from ._strands import Strand
+from .errors import ValuesError
 
 AT_ONCE = 64
 """Tool calls of one run that one invocation has under way at most: each takes a thread."""
+
+TOGETHER = 128
+"""Ends of children that one commit records at most."""
+
+_NAMED = 16
+"""Children waited for that the record names; of thousands it has the number."""
 
 Ways = Settled | Waiting | OutOfTime
 
@@ -44,21 +54,28 @@ class Abreast:
 
     Args:
         settle: Begins the settling of the step that a strand waits for.
+        is_told: Tells whether a strand waits for a child whose end is known.
         now: Returns the storage's time.
     """
 
     def __init__(
-        self, settle: Callable[[Strand], Requests[Ways]], now: Callable[[], float]
+        self,
+        settle: Callable[[Strand], Requests[Ways]],
+        is_told: Callable[[Strand], bool],
+        now: Callable[[], float],
     ) -> None:
         self._settle = settle
+        self._is_told = is_told
         self._now = now
         self._strands: dict[str, Strand] = {}
         # Calls wait for one of `AT_ONCE` places; all else is looked at when it is asked for.
         self._calls: deque[str] = deque()
         self._others: deque[str] = deque()
+        self._told: deque[str] = deque()
         self._flying: dict[str, _Task] = {}
         self._resting: dict[str, _Task] = {}
         self._waits: dict[str, Waiting] = {}
+        self._children: dict[str, Waiting] = {}
         self._named: dict[str, list[str]] = {}
         self._times: list[tuple[float, str]] = []  # a heap; also of what is over by now
 
@@ -79,6 +96,7 @@ class Abreast:
         self._strands.pop(position, None)
         self._resting.pop(position, None)
         self._waits.pop(position, None)
+        self._children.pop(position, None)
         if self._flying.pop(position, None) is not None:
             yield Abandon(position)
 
@@ -107,9 +125,27 @@ class Abreast:
             if came is not None:
                 return came
 
+    def told(self) -> Requests[Sequence[tuple[Strand, Settled]]]:
+        """Return what came of the children that are known to have ended, some at once."""
+        several: list[tuple[Strand, Settled]] = []
+        while len(several) < TOGETHER and (task := self._begun(self._told)) is not None:
+            try:
+                came = yield from self._run(task, None)
+            except (Obstacle, ValuesError):
+                if not several:
+                    raise
+                # What came of others is recorded first.
+                self._told.appendleft(task.position)
+                break
+            if came is not None and isinstance(came.how, Settled):
+                several.append((came.strand, came.how))
+        return several
+
     def waits(self) -> Mapping[str, Waiting]:
-        """Return what the run has to wait for, by position."""
-        return self._waits
+        """Return what the run has to wait for, by position; of many children the first."""
+        if not self._children:
+            return self._waits
+        return self._waits | dict(islice(self._children.items(), _NAMED))
 
     # -- whose turn it is --------------------------------------------------------------------
 
@@ -126,10 +162,14 @@ class Abreast:
         return self._begun(self._others) or (None if busy else self._begun(self._calls))
 
     def _again(self, position: str) -> None:
-        if self._waits.pop(position, None) is not None:
+        waits = self._waits.pop(position, None) or self._children.pop(position, None)
+        if waits is not None:
             self._queue(position)
 
     def _queue(self, position: str) -> None:
+        if self._is_told(self._strands[position]):
+            self._told.append(position)
+            return
         calls = isinstance(self._strands[position].step, ToolStep)
         (self._calls if calls else self._others).append(position)
 
@@ -183,7 +223,8 @@ class Abreast:
         if not isinstance(how, Waiting):
             self._strands.pop(task.position, None)
             return Came(task.strand, how)
-        self._waits[task.position] = how
+        child = how.open.kind is StepKind.CHILD
+        (self._children if child else self._waits)[task.position] = how
         if how.open.name:
             self._named.setdefault(how.open.name, []).append(task.position)
         if how.open.due is not None:

@@ -32,6 +32,7 @@ from ._outcomes import (
 )
 from ._protocol import NOW, claimed
 from ._run_id import check_run_id, new_run_id
+from ._tags import checked_tags
 from ._tending import Tended
 from .errors import (
     ConfigError,
@@ -266,7 +267,7 @@ class Sequential(Tended):
             payload,
             known.version,
             wake=wake,
-            tags=_checked_tags(tags or {}),
+            tags=checked_tags(tags or {}),
             asked=digest,
             trace=self.plugins.trace(),
         )
@@ -340,14 +341,3 @@ def _wake(wake: datetime | timedelta | None) -> Wake:
     if wake.tzinfo is None:
         raise ConfigError("wake", wake.isoformat(), "add a time zone, such as datetime.UTC")
     return At(wake.timestamp())
-
-
-def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    given: Mapping[Any, Any] = tags
-    if not isinstance(given, Mapping):
-        raise ConfigError("tags", given, "tags map text to text, as in {'team': 'shop'}")
-    for name, value in given.items():
-        text = isinstance(name, str) and isinstance(value, str)
-        if not text or not 0 < len(name) <= 64 or len(value) > 256:
-            raise ConfigError("tags", {name: value}, "tags map text (1 to 64) to text (up to 256)")
-    return dict(tags)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from . import _codec
 from ._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord
+from ._payload import result_place
 from ._player import Obstacle, Over, Player
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
-from ._runner import result_place
 from ._steps import ContinueStep
 from ._storage import Storage
 from .errors import (

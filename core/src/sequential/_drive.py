@@ -22,6 +22,7 @@ from ._outcomes import Outcome
 from ._plugins import Plugins
 from ._requests import (
     Commit,
+    Create,
     Engine,
     Fetch,
     Load,
@@ -115,6 +116,7 @@ class Driver:
         self._answers: dict[type, Callable[[Any], Any]] = {
             Commit: self._commit,
             Perform: self._perform,
+            Create: lambda request: storage.create(request.run),
             Load: self._load,
             Send: lambda request: self.send(request.run, request.delay),
             Wait: lambda request: clock.wait(request.seconds) and None,

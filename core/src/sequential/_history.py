@@ -36,10 +36,9 @@ from ._model import (
     StepRecord,
     evolve,
 )
-from ._payload import Place
+from ._payload import Place, result_place
 from ._player import input_place, value_place
 from ._requests import Engine
-from ._runner import result_place
 from ._storage import Loaded
 from .errors import HistoryUnreadable, RecordCorrupt, RunStatusWrong, ValuesError
 

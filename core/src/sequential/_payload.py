@@ -40,6 +40,11 @@ class Place(NamedTuple):
 _TRIAL = Place("trial", 0, "trial")
 
 
+def result_place(run: Run) -> Place:
+    """Return the place of a run's result."""
+    return Place(run.run_id, run.generation, "result")
+
+
 class PayloadCodec(Protocol):
     """Turns bytes into bytes, both ways: compression, sealing, offload."""
 

@@ -39,6 +39,8 @@ from ._model import (
 )
 
 CANCEL = "$cancel"
+CHILD = "$child:"
+"""What the name of the message begins with that tells a parent of the end of a child."""
 NOW = In(0.0)
 _SEEN_LIMIT = 10_000
 """Ids of consumed messages that are kept: a duplicate older than that many is taken for new."""
@@ -74,11 +76,15 @@ class Gain(NamedTuple):
         records: How many step records are appended, 0 or more.
         open: What is in flight or waited for afterwards.
         consumed: Ids of messages that the records took.
+        children: How many child runs have begun by now, as `Run.children` counts.
+        unneeded: How many were told that they are needed no more, as `Run.unneeded` counts.
     """
 
     records: int = 0
     open: Mapping[str, Open] | None = None
     consumed: tuple[str, ...] = ()
+    children: int = 0
+    unneeded: int = 0
 
 
 NOTHING = Gain()
@@ -198,9 +204,9 @@ def end(
     result: Payload | None = None,
     error: ErrorValue | None = None,
 ) -> Run:
-    """Write the outcome, once. A child has still to tell its parent, so it stays due."""
+    """Write the outcome, once. A child has still to tell who waits for it, so it stays due."""
     assert status in ENDED_STATUSES
-    child = run.parent is not None
+    child = run.parent is not None and run.parent.waits
     return evolve(
         run,
         status=status,
@@ -208,8 +214,8 @@ def end(
         wake=NOW if child else In(terms.retention),
         stalls=0,
         open={},
-        # Signals that nobody took stay, for a retry; a cancel has done what it was sent for.
-        inbox=tuple([message for message in run.inbox if message.name != CANCEL]),
+        # Signals that nobody took stay, for a retry; what the engine sends has served its purpose.
+        inbox=tuple([message for message in run.inbox if message.name[0:1] != "$"]),
         seen=_seen(run, tuple([m.id for m in run.inbox if m.name == CANCEL])),
         attention=None,
         notice=child,
@@ -239,6 +245,8 @@ def continue_as_new(run: Run, given: Payload, now: float) -> Run:
         stalls=0,
         open={},
         attention=None,
+        children=0,
+        unneeded=0,
     )
 
 
@@ -251,9 +259,16 @@ def _gained(run: Run, gain: Gain) -> dict[str, object]:
     }
     if gain.records:
         changes["stalls"] = 0
+    if gain.children or gain.unneeded:
+        changes["children"] = max(run.children, gain.children)
+        changes["unneeded"] = max(run.unneeded, gain.unneeded)
     if gain.consumed:
-        changes["inbox"] = tuple(m for m in run.inbox if m.id not in gain.consumed)
-        changes["seen"] = _seen(run, gain.consumed)
+        consumed = frozenset(gain.consumed)
+        changes["inbox"] = tuple([m for m in run.inbox if m.id not in consumed])
+        # The end of a child is recorded where nothing is waited for any more: told again, it is
+        # dropped. Thousands of ids would be written anew with every commit.
+        kept = tuple([each for each in gain.consumed if not each.startswith(CHILD)])
+        changes["seen"] = _seen(run, kept) if kept else run.seen
     return changes
 
 
@@ -310,6 +325,8 @@ def retry(run: Run, copied: int) -> Run | None:
         stalls=0,
         open={},
         attention=None,
+        children=0,
+        unneeded=0,
         notice=False,
         result=None,
         error=None,

@@ -130,6 +130,9 @@ class StateShape(_Struct):
     asked: str = ""
     begun: _Time | None = None
     seeds: tuple[tuple[_Count, str], ...] = ()
+    waits: bool = True  # whether the parent does
+    children: _Count = 0
+    unneeded: _Count = 0
 
 
 class RunRow(msgspec.Struct, array_like=True):

@@ -29,9 +29,9 @@ from ._model import (
     evolve,
 )
 from ._outcomes import Paused
-from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
+from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place, result_place
 from ._player import Obstacle, Over, Player, input_place
-from ._protocol import CANCEL, NOW, Gain, continue_as_new, end, give_up, keep, park, release
+from ._protocol import CANCEL, NOW, continue_as_new, end, give_up, keep, park, release
 from ._replay import Asked
 from ._requests import Observe, Requests, Send, Store
 from ._settling import NULL, OutOfTime, Settling
@@ -87,6 +87,7 @@ class Turn:
         if strand is None or self._closing:
             return (yield from self._side_by_side())
         yield from self._forget()
+        yield from self._settling.children.tell_unneeded()
         holding, asked = self.holding, strand.asked
         assert asked is not None
         holding.look()
@@ -105,15 +106,19 @@ class Turn:
     def _side_by_side(self) -> Requests[Paused | None]:
         """Go on with the steps of several strands until one is settled, or all wait."""
         abreast = yield from self._followed()
+        yield from self._settling.children.tell_unneeded()
         while True:
             self._look_again(abreast)
             closing = bool(self._closing or self._trouble) or self._is_cancelled()
             try:
-                came = yield from abreast.next(closing=closing)
+                told = () if closing else (yield from abreast.told())
+                came = None if told else (yield from abreast.next(closing=closing))
             except (Obstacle, ToolNotFound, ValuesError) as trouble:
                 # What others have in flight is recorded first, or it would be done again.
                 self._trouble = trouble
                 continue
+            if told:
+                return (yield from self._record_all(told))
             if came is not None and isinstance(came.how, Settled):
                 return (yield from self._record(came.strand, came.how))
             if came is not None:
@@ -136,7 +141,8 @@ class Turn:
         strands = self.player.strands
         assert strands is not None
         if self._abreast is None:
-            self._abreast = Abreast(self._settling.settle, self._now)
+            settling = self._settling
+            self._abreast = Abreast(settling.settle, settling.children.is_told, self._now)
             self._refuse_left()
             strands.fresh = list(strands.waiting.values())
         for position in strands.lately_dropped():
@@ -214,7 +220,8 @@ class Turn:
         return (yield from self._paused(reason))
 
     def _opened(self, run: Run) -> Run:
-        return evolve(run, open=self._open(run))
+        gain = self._settling.children.gain(run)
+        return evolve(run, open=self._open(run), children=gain.children, unneeded=gain.unneeded)
 
     # -- committing --------------------------------------------------------------------------
 
@@ -233,10 +240,10 @@ class Turn:
         reason = "" if self._trouble else self._closing or self._pause_reason(records)
         parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
         terms, known, now = holding.engine.terms, holding.known, holding.world.now()
-        count = len(records)
+        count, children = len(records), self._settling.children
 
         def recorded(run: Run) -> Run:
-            gain = Gain(count, self._open(run, done), consumed)
+            gain = children.gain(run, self._open(run, done), count, consumed)
             return park(run, gain, NOW, known) if parks else keep(run, gain, now, terms)
 
         yield from holding.commit(recorded, op_id, records)
@@ -310,10 +317,15 @@ class Turn:
         """Park until the first of *waits* is over."""
         dues = [wait.open.due for wait in waits.values() if wait.open.due is not None]
         wake = At(min(dues)) if dues else None
-        consumed = tuple(dict.fromkeys(each for wait in waits.values() for each in wait.consumed))
-        gain = Gain(open={key: wait.open for key, wait in waits.items()}, consumed=consumed)
-        known = self.holding.known
-        yield from self.holding.commit(lambda run: park(run, gain, wake, known))
+        children, known = self._settling.children, self.holding.known
+        taken = dict.fromkeys(each for wait in waits.values() for each in wait.consumed)
+        consumed = (*taken, *children.surplus())
+        opened = {key: wait.open for key, wait in waits.items()}
+
+        def parked(run: Run) -> Run:
+            return park(run, children.gain(run, opened, consumed=consumed), wake, known)
+
+        yield from self.holding.commit(parked)
         position, first = next(iter(waits.items()))
         return (yield from self._paused(first.reason, position))
 
@@ -340,6 +352,7 @@ class Turn:
     def _finish(self, over: Over) -> Requests[None]:
         holding = self.holding
         yield from self._forget()
+        yield from self._settling.children.tell_unneeded()
         self._refuse_left()
         status, result, failure = yield from self._outcome(over)
         now, terms = holding.world.now(), holding.engine.terms
@@ -372,8 +385,3 @@ class Turn:
     def _cut(self, payload: Payload) -> Requests[Payload]:
         digest = yield Store(self.holding.run.run_id, payload.data)
         return payload._replace(data=b"", ref=digest)
-
-
-def result_place(run: Run) -> Place:
-    """Return the place of a run's result."""
-    return Place(run.run_id, run.generation, "result")

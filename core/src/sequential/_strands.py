@@ -182,6 +182,7 @@ class Strands:
         waiting: Those that wait for a step, by its position, in the order in which they asked.
         fresh: Branches among them that asked since this was last emptied.
         dropped: Positions of steps that were asked for and are needed no more, in that order.
+        unneeded: The same steps, and those that a cancel of the run ended, as they were asked for.
         ended: How the flow ended, once it has.
     """
 
@@ -191,6 +192,7 @@ class Strands:
         self.waiting: dict[str, Strand] = {}
         self.fresh: list[Strand] = []
         self.dropped: dict[str, None] = {}
+        self.unneeded: list[tuple[Step[Any], Asked]] = []
         self._told = 0
         self.ended: Ended | None = None
         self._ask = ask
@@ -212,6 +214,11 @@ class Strands:
         """Return the positions that were dropped since this was last asked."""
         told, self._told = self._told, len(self.dropped)
         return list(self.dropped)[told:]
+
+    def forgo(self, strand: Strand) -> None:
+        """Note that what *strand* waits for is needed no more."""
+        if strand.step is not None and strand.asked is not None:
+            self.unneeded.append((strand.step, strand.asked))
 
     def discard(self) -> None:
         """Unwind all of it, the innermost branches first."""
@@ -288,6 +295,7 @@ class Strands:
             return
         if strand.asked is not None:
             self.dropped[strand.asked.position] = None
+            self.forgo(strand)
         self._give(strand, Ended(error=BranchCancelled()))
 
     def _go_on_if_over(self, fork: Fork) -> None:

@@ -30,6 +30,7 @@ from .._requests import (
     Arrival,
     Await,
     Commit,
+    Create,
     Engine,
     Fetch,
     Load,
@@ -97,15 +98,13 @@ class Stage:
     def start(self, flow: str, given: bytes = b"{}", run_id: str = "r") -> str:
         """Create a paused run that is due now."""
         payload, digest = self.outside.input_payload(run_id, given)
-        self.outside.create(
-            Run(run_id, flow, payload, wake=NOW, asked=digest, created=self.clock.now())
-        )
+        now = self.clock.now()
+        self.outside.create(Run(run_id, flow, payload, wake=NOW, asked=digest, created=now))
         return run_id
 
     def run(self, run_id: str = "r") -> Run:
         """Return the stored record."""
-        loaded = self.storage.load(run_id, 1 << 30)
-        assert loaded is not None
+        assert (loaded := self.storage.load(run_id, 1 << 30)) is not None
         return loaded.run
 
     def steps(self, run_id: str = "r") -> list[StepRecord]:
@@ -388,6 +387,7 @@ class Invocation:
 
     _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
         Commit: _commit,
+        Create: lambda self, asked: self.process.storage.create(asked.run),
         Load: _load,
         Send: lambda self, asked: self.process.stage.send(asked.run.run_id, asked.delay),
         Wait: lambda self, asked: self.process.stage.clock.advance(asked.seconds),
