@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from sequential._model import ENDED_STATUSES, At, In, Run, Status, StepRecord, Wake
 from sequential._requests import (
     Commit,
+    Create,
     Fetch,
     Load,
     Observe,
@@ -80,5 +81,5 @@ def told_request(request: Request | None) -> str:
             return f"resume message, wanted in {delay:.1f} s"
         case Commit() | None:
             return "begin"
-        case Store() | Fetch() | Observe():
+        case Create() | Store() | Fetch() | Observe():
             return type(request).__name__.lower()

@@ -28,7 +28,7 @@ AT_ONCE = 64
 TOGETHER = 128
 """Ends of children that one commit records at most."""
 
-_NAMED = 16
+CHILDREN_NAMED = 16
 """Children waited for that the record names; of thousands it has the number."""
 
 Ways = Settled | Waiting | OutOfTime
@@ -145,7 +145,7 @@ class Abreast:
         """Return what the run has to wait for, by position; of many children the first."""
         if not self._children:
             return self._waits
-        return self._waits | dict(islice(self._children.items(), _NAMED))
+        return self._waits | dict(islice(self._children.items(), CHILDREN_NAMED))
 
     # -- whose turn it is --------------------------------------------------------------------
 

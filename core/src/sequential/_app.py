@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from . import _codec
+from ._carrying import carry_children
 from ._drive import refuse_loop, token
 from ._flow import Flow
 from ._model import At, In, Run, Status, Wake
@@ -166,7 +167,8 @@ class Sequential(Tended):
     ) -> Any:
         """Start a run and carry it to its end here; return its result.
 
-        Waits through sleeps, retries and signals. If the process dies, the run goes on wherever
+        Waits through sleeps, retries and signals, and carries the child runs on that it waits for.
+        If the process dies, the run goes on wherever
         it is looked at next; calling this again with the same *run_id* waits for the same run.
 
         Raises:
@@ -292,7 +294,9 @@ class Sequential(Tended):
         while isinstance(outcome, Paused | Busy | Lost):
             wake = outcome.until if isinstance(outcome, Busy) else getattr(outcome, "wake", None)
             wait = poll if wake is None else wake.time - self.driver.time.now()
-            if wait > 0:
+            if wait > 0 and carry_children(self, run_id, self.driver.time.now):
+                poll = _POLL
+            elif wait > 0:
                 # Never longer than a poll, which grows while nothing happens: a signal or another
                 # process may move the run.
                 self.clock.wait(min(wait, poll))

@@ -35,6 +35,7 @@ from ._requests import (
     Wait,
 )
 from ._storage import Loaded, Storage
+from ._telling import tell_parent
 from ._transport import ResumeMessage, ResumeTransport
 from ._warm import WarmTurns
 from .errors import TransportError
@@ -139,6 +140,10 @@ class Driver:
             # this process may have known its own clock only.
             self.time.is_now(run.wake.time - self.engine.terms.lease)
         return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
+
+    def tell_parent(self, run: Run) -> None:
+        """Tell the parent of *run*, which ended elsewhere; a sweeper does it where this fails."""
+        self.answer(tell_parent(self.engine, self._surroundings(None), run))
 
     def send(self, run: Run, delay: float) -> None:
         """Send a resume message for *run*, if the transport can delay it so long.

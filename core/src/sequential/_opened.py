@@ -223,6 +223,7 @@ class Opened:
         since: datetime | None = None,
         before: datetime | None = None,
         search: str | None = None,
+        parent: str | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> Page:
@@ -235,13 +236,14 @@ class Opened:
             since: Created then or later.
             before: Created earlier.
             search: What the id begins with.
+            parent: Started by this run as its children.
             after: Where the page before ended.
             limit: At most this many, 1 to 1,000.
         """
         query = _query("find", flow, status, tags, (since, before), search)
-        return self.storage.find(replace(query, after=after, limit=limit))
+        return self.storage.find(replace(query, parent=parent, after=after, limit=limit))
 
-    def count(
+    def count(  # noqa: PLR0913  (as for `find`)
         self,
         *,
         flow: str | None = None,
@@ -250,9 +252,11 @@ class Opened:
         since: datetime | None = None,
         before: datetime | None = None,
         search: str | None = None,
+        parent: str | None = None,
     ) -> Mapping[tuple[str, Status], int]:
         """Return how many runs `find` would find on all its pages, by flow and status."""
-        return self.storage.count(_query("count", flow, status, tags, (since, before), search))
+        query = _query("count", flow, status, tags, (since, before), search)
+        return self.storage.count(replace(query, parent=parent))
 
     def outcome(self, run: Run) -> Outcome:
         """Return what *run* came to, its result decoded and read by the flow's annotation."""

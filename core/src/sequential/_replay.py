@@ -48,6 +48,13 @@ def agrees(record: StepRecord, asked: Asked, check: Check) -> bool:
     return check == "names" or record.fingerprint == asked.fingerprint
 
 
+def name_of(record: StepRecord) -> str:
+    """Return what *record* is of in a word or two: ``api.user``, ``signal go``, ``sleep``."""
+    if record.kind is StepKind.TOOL:
+        return record.tool
+    return f"{record.kind} {record.tool}".rstrip()
+
+
 def describe_record(record: StepRecord) -> str:
     """Return *record* in words, for a diff; an input that went through codecs by its digest."""
     data = record.input.data if record.input is not None else None

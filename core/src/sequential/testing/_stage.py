@@ -104,14 +104,14 @@ class Stage:
 
     def run(self, run_id: str = "r") -> Run:
         """Return the stored record."""
-        assert (loaded := self.storage.load(run_id, 1 << 30)) is not None
+        loaded = self.storage.load(run_id, 1 << 30)
+        assert loaded is not None
         return loaded.run
 
     def steps(self, run_id: str = "r") -> list[StepRecord]:
         """Return the stored records of the run's generation."""
         loaded = self.storage.load(run_id)
-        assert loaded is not None
-        return list(loaded.steps)
+        return list(loaded.steps if loaded else ())
 
     def count(self, tool: str) -> int:
         """Return how often *tool* was executed."""

@@ -9,7 +9,7 @@ const COLORS = { value: "green", completed: "green", error: "red", failed: "red"
   timeout: "orange", retrying: "orange", stalled: "orange", blocked: "orange", cancelled: "gray",
   running: "violet", waiting: "blue", due: "blue" };
 const BAD = new Set(["error", "failed", "timeout", "stalled", "blocked", "quarantined", "retrying"]);
-const WAITS = new Set(["sleep", "signal"]);
+const WAITS = new Set(["sleep", "signal", "child"]);
 const HELP = "Keys: up and down move, left and right close and open, e next error, w next wait, "
   + "f fold, 0 fit, plus and minus zoom, / search, Enter shows the step.";
 const instances = new WeakMap();
