@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._calls import ToolContext
+from .._children import run_child
 from .._registry import Registry, flow, tool
 from .._steps import Steps, continue_as_new, save, sleep, tool_call, wait_for_signal
 from .._tools import RetryPolicy
@@ -27,6 +28,7 @@ RESULTS = {
     "odd": (b'["ResultNotEncodable",2]',),
     "stubborn": (b"[5,2]",),
     "counting": (b"3",),
+    "family": (b"[1,2]",),
 }
 """What each flow returns, undisturbed or not, as it is stored."""
 
@@ -194,6 +196,14 @@ def _longer_ones(known: Registry, tools: dict[str, Tool]) -> None:
         if number < 3:
             yield from continue_as_new({"number": number})
         return number
+
+    @flow(name="single", registry=known)
+    async def single() -> int:
+        return int(await tools["first"](1))
+
+    @flow(name="family", registry=known)
+    async def family() -> list[int]:
+        return [await run_child(single), await tools["second"](2)]
 
     @flow(name="journey", registry=known)
     def journey(number: int = 1) -> Steps[list[object]]:
