@@ -135,7 +135,8 @@ class Payloads:
         if like:
             name, colon, made = like.partition(":")
             known = self._known.get(name) if colon else None
-            codec = known if isinstance(known, KeyedCodec) else None
+            # Asked of None it would cost more than the digest.
+            codec = known if colon and isinstance(known, KeyedCodec) else None
             if colon and codec is None:
                 raise _not_installed(name)
         if codec is None:
