@@ -42,6 +42,14 @@ CANCEL = "$cancel"
 CHILD = "$child:"
 """What the name of the message begins with that tells a parent of the end of a child."""
 NOW = In(0.0)
+_ROOM = 128
+"""Ends of children that an inbox holds at most."""
+_PATIENCE = 2e-4
+"""Seconds that the end of a child waits for others, for each record of its parent."""
+_AT_ONCE = 0.05
+"""Seconds that are not worth waiting."""
+_LONGEST_DEFER = 300.0
+"""Seconds between two tries to tell a parent whose inbox is full, at most."""
 _SEEN_LIMIT = 10_000
 """Ids of consumed messages that are kept: a duplicate older than that many is taken for new."""
 
@@ -289,7 +297,11 @@ def message(run: Run, sent: Message) -> Run | None:
         return None
     if any(other.id == sent.id for other in run.inbox):
         return None
-    wake = NOW if run.status is Status.PAUSED else run.wake
+    wake = run.wake
+    due = isinstance(wake, At) and wake.time <= sent.sent
+    if run.status is Status.PAUSED and not due:
+        # Who is due stays due since then: messages that keep coming must not keep putting it last.
+        wake = In(_patience(run)) if sent.name.startswith(CHILD) else NOW
     return evolve(run, inbox=(*run.inbox, sent), wake=wake)
 
 
@@ -365,6 +377,29 @@ def kept_by_retry(run: Run, steps: Sequence[StepRecord]) -> int:
     else:
         numbers = []
     return numbers[0] if numbers else len(steps)
+
+
+def _patience(run: Run) -> float:
+    """Return how long the end of a child may wait for others, in seconds.
+
+    Each look at a run may replay its history; a long one is worth looking at for several ends.
+    """
+    wait = run.cursor * _PATIENCE
+    return wait if wait >= _AT_ONCE else 0.0
+
+
+def has_room(run: Run) -> bool:
+    """Tell whether *run* can be told the end of one more child.
+
+    The inbox is written anew with every message: thousands of ends would cost millions of bytes.
+    """
+    return sum(message.name.startswith(CHILD) for message in run.inbox) < _ROOM
+
+
+def notice_deferred(run: Run, now: float) -> Run | None:
+    """Tell the parent later: soon after the end, and then less and less often."""
+    wait = max(1.0, (now - (run.ended or now)) / 2)
+    return evolve(run, wake=In(min(wait, _LONGEST_DEFER))) if run.notice else None
 
 
 def notice_sent(run: Run, terms: Terms) -> Run | None:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from . import _codec
 from ._failure import error_json
 from ._holding import PAUSES, pause
-from ._model import ENDED_STATUSES, ErrorValue, Message, Payload, Run, Status, evolve
+from ._model import ENDED_STATUSES, At, ErrorValue, Message, Payload, Run, Status, evolve
 from ._payload import RECORD_LIMIT, Place, result_place
-from ._protocol import CANCEL, CHILD, message, notice_sent
+from ._protocol import CANCEL, CHILD, has_room, message, notice_deferred, notice_sent
 from ._requests import Commit, Create, Engine, Fetch, Load, Requests, Send, Store, World
 from ._storage import STALE, Loaded
 from .errors import (
@@ -111,16 +111,25 @@ def tell_parent(engine: Engine, world: World, run: Run) -> Requests[None]:
         data = write_notice((yield from notice_of(engine, run)))
         name = CHILD + run.run_id
         sent_id = f"{name}:{run.generation}"
-        yield from tell(engine, world, run.parent.run_id, lambda _: sent_id, name, data)
-        yield from _remember(engine, world, run)
+        full = False
+
+        def wanted(parent: Run) -> str | None:
+            nonlocal full
+            full = not has_room(parent)
+            return None if full else sent_id
+
+        yield from tell(engine, world, run.parent.run_id, wanted, name, data)
+        later = world.now() if full else None
+        yield from _remember(engine, world, run, later)
     except (StorageError, ValuesError):
         return
 
 
-def _remember(engine: Engine, world: World, run: Run) -> Requests[None]:
+def _remember(engine: Engine, world: World, run: Run, later: float | None) -> Requests[None]:
+    """Commit that the parent was told, or that it is told *later*, which is now."""
     generation = run.generation
     while run.generation == generation:
-        sent = notice_sent(run, engine.terms)
+        sent = notice_sent(run, engine.terms) if later is None else notice_deferred(run, later)
         if sent is None:
             return
         answer = yield Commit(evolve(sent, op_id=world.token()), run, ())
@@ -178,8 +187,8 @@ def tell(
             yield from pause(pauses, error)
             continue
         if answer is not STALE:
-            if answer.status is Status.PAUSED:
-                yield Send(answer, 0.0)
+            if answer.status is Status.PAUSED and isinstance(answer.wake, At):
+                yield Send(answer, max(0.0, answer.wake.time - world.now()))
             return
 
 
