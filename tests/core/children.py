@@ -24,7 +24,8 @@ class Fleet:
 
     Attributes:
         requests: How many requests were answered so far.
-        doom: After which of them the process is lost.
+        doom: After which of them the process is lost; *next_doom* says after which the next is.
+        losses: How often one was.
         seen: Told each request before it is answered.
     """
 
@@ -37,6 +38,8 @@ class Fleet:
         self.process = self.stage.process(storage)
         self.requests = 0
         self.doom: int | None = None
+        self.losses = 0
+        self.next_doom: Callable[[], int | None] = lambda: None
         self.seen: Callable[[Request], object] = lambda _: None
 
     def run(self, run_id: str = "r") -> Run:
@@ -83,7 +86,8 @@ class Fleet:
                 self.seen(invocation.request)
             self.requests += 1
             if self.requests == self.doom:
-                self.doom = None
+                self.doom = self.next_doom()
+                self.losses += 1
                 invocation.crash()
                 self.process.forget()
                 self.process = self.stage.process()

@@ -12,6 +12,7 @@ from sequential import (
     ChildCancelled,
     ChildFailed,
     Registry,
+    RunCancelled,
     Steps,
     continue_as_new,
     flow,
@@ -476,6 +477,52 @@ def test_few_children_at_a_time(any_stage: Stage, fleet: Fleet, shop: Shop) -> N
     fleet.carry()
     assert result(fleet) == [number * number for number in range(9)]
     assert most == 3
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_of_ends_that_come_together_the_first_may_decide_that_of_the_others(
+    any_stage: Stage, fleet: Fleet, shop: Shop, handled: bool
+) -> None:
+    @flow(registry=any_stage.registry)
+    async def parent() -> str:
+        try:
+            await gather(*[shop.square.run_child(number) for number in range(3)])
+        except ChildFailed as error:
+            if not handled:
+                raise
+            return error.run_id
+        return "completed"
+
+    shop.broken = True
+    fleet.stage.start(parent.name)
+    fleet.carry()
+    assert [step.outcome for step in fleet.stage.steps()] == [StepOutcome.ERROR] * 3
+    status = Status.COMPLETED if handled else Status.FAILED
+    assert fleet.run().status is status
+    assert any_stage.app().replay("r").agrees
+
+
+def test_of_branches_that_are_cancelled_together_the_first_may_win(
+    any_stage: Stage, fleet: Fleet
+) -> None:
+    async def stubborn(name: str) -> str:
+        try:
+            await sleep(600)
+        except RunCancelled:
+            return name
+        return "awake"
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> str:
+        won = await race(stubborn("first"), stubborn("second"))
+        return str(won.value)
+
+    fleet.stage.start(parent.name)
+    fleet.carry(patient=False)
+    fleet.stage.outside.send("r", "$cancel:0", "$cancel", {"reason": "enough"})
+    assert isinstance(fleet.process.execute(), Completed)
+    assert result(fleet) == "first"
+    assert any_stage.app().replay("r").agrees
 
 
 # -- needed no more ------------------------------------------------------------------------------

@@ -106,10 +106,12 @@ class Player:
             Obstacle: History and code disagree, or the flow cannot be called or go on.
         """
         over = None if self.strands is not None else (yield from self._call(run))
-        while over is None and self.ready:
+        while self.ready and (over is None or self._is_dropped(self.ready[0])):
             record = self.ready[0]
             strand = self._matching(run, record)
             self.ready.popleft()
+            if strand is None:
+                continue
             data = record.value.data
             if record.value.ref is not None or record.value.codecs or self.engine.payloads.strict:
                 place = value_place(run, record.position)
@@ -212,10 +214,20 @@ class Player:
             self._later = {record.position: record for record in self.ready}
         return self._later.get(position)
 
-    def _matching(self, run: Run, record: StepRecord) -> Strand:
-        """Return the strand that waits for what *record* is of."""
+    def _is_dropped(self, record: StepRecord) -> bool:
+        return self.strands is not None and record.position in self.strands.dropped
+
+    def _matching(self, run: Run, record: StepRecord) -> Strand | None:
+        """Return the strand that waits for what *record* is of; None if it is needed no more.
+
+        Of several that are recorded in one commit, the first may decide that of the others.
+        """
         strand = self.waiting.get(record.position)
         asked = None if strand is None else strand.asked
+        assert self.strands is not None
+        dropped = self.strands.dropped.get(record.position)
+        if strand is None and dropped is not None and agrees(record, dropped, self.engine.check):
+            return None
         if strand is None or asked is None:
             other = next(iter(self.waiting.values()), None)
             raise self._changed(run, record, None if other is None else other.asked)

@@ -44,12 +44,6 @@ CHILD = "$child:"
 NOW = In(0.0)
 _ROOM = 128
 """Ends of children that an inbox holds at most."""
-_PATIENCE = 2e-4
-"""Seconds that the end of a child waits for others, for each record of its parent."""
-_AT_ONCE = 0.05
-"""Seconds that are not worth waiting."""
-_LONGEST_DEFER = 300.0
-"""Seconds between two tries to tell a parent whose inbox is full, at most."""
 _SEEN_LIMIT = 10_000
 """Ids of consumed messages that are kept: a duplicate older than that many is taken for new."""
 
@@ -382,10 +376,9 @@ def kept_by_retry(run: Run, steps: Sequence[StepRecord]) -> int:
 def _patience(run: Run) -> float:
     """Return how long the end of a child may wait for others, in seconds.
 
-    Each look at a run may replay its history; a long one is worth looking at for several ends.
+    A look may replay the history, and a long one is worth looking at for several ends.
     """
-    wait = run.cursor * _PATIENCE
-    return wait if wait >= _AT_ONCE else 0.0
+    return run.cursor * 2e-4 if run.cursor >= 250 else 0.0
 
 
 def has_room(run: Run) -> bool:
@@ -393,13 +386,13 @@ def has_room(run: Run) -> bool:
 
     The inbox is written anew with every message: thousands of ends would cost millions of bytes.
     """
-    return sum(message.name.startswith(CHILD) for message in run.inbox) < _ROOM
+    return sum(each.name.startswith(CHILD) for each in run.inbox) < _ROOM
 
 
 def notice_deferred(run: Run, now: float) -> Run | None:
-    """Tell the parent later: soon after the end, and then less and less often."""
-    wait = max(1.0, (now - (run.ended or now)) / 2)
-    return evolve(run, wake=In(min(wait, _LONGEST_DEFER))) if run.notice else None
+    """Tell the parent later: soon after the end, then less and less often, up to 5 minutes."""
+    wait = min(max(1.0, (now - (run.ended or now)) / 2), 300.0)
+    return evolve(run, wake=In(wait)) if run.notice else None
 
 
 def notice_sent(run: Run, terms: Terms) -> Run | None:

@@ -181,7 +181,7 @@ class Strands:
         scope: What its code may ask about the run.
         waiting: Those that wait for a step, by its position, in the order in which they asked.
         fresh: Branches among them that asked since this was last emptied.
-        dropped: Positions of steps that were asked for and are needed no more, in that order.
+        dropped: Steps that were asked for and are needed no more, by position, in that order.
         unneeded: The same steps, and those that a cancel of the run ended, as they were asked for.
         ended: How the flow ended, once it has.
     """
@@ -191,7 +191,7 @@ class Strands:
         self.scope = frame.scope
         self.waiting: dict[str, Strand] = {}
         self.fresh: list[Strand] = []
-        self.dropped: dict[str, None] = {}
+        self.dropped: dict[str, Asked] = {}
         self.unneeded: list[tuple[Step[Any], Asked]] = []
         self._told = 0
         self.ended: Ended | None = None
@@ -294,7 +294,7 @@ class Strands:
             self._stop(below)
             return
         if strand.asked is not None:
-            self.dropped[strand.asked.position] = None
+            self.dropped[strand.asked.position] = strand.asked
             self.forgo(strand)
         self._give(strand, Ended(error=BranchCancelled()))
 
