@@ -362,7 +362,7 @@ REPAIRS: tuple[Mutant, ...] = (
     ),
     mutant(
         "a retry copies the step that failed",
-        "_protocol",
+        "_kept",
         "    return numbers[0] if numbers else len(steps)",
         "    return numbers[0] + 1 if numbers else len(steps)",
         f"{_RUNNER}test_a_retry_goes_on_from_the_failed_step_with_a_new_key",
@@ -376,7 +376,7 @@ REPAIRS: tuple[Mutant, ...] = (
     ),
     mutant(
         "a retry draws other deterministic values for the copied steps",
-        "_protocol",
+        "_kept",
         "    return (*[each for each in seeds_of(run) if each[0] < copied], (copied, seed))",
         "    return ((0, seed),)",
         "tests/core/test_scope.py::"

@@ -131,6 +131,9 @@ class StateShape(_Struct):
     begun: _Time | None = None
     seeds: tuple[tuple[_Count, str], ...] = ()
     deadline: _Time | None = None
+    waits: bool = True  # whether the parent does
+    children: _Count = 0
+    unneeded: _Count = 0
 
 
 class RunRow(msgspec.Struct, array_like=True):
