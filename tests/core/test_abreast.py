@@ -33,6 +33,7 @@ from sequential._model import Status
 from sequential._outcomes import Blocked, Completed, Failed, Lost, Paused
 from sequential._requests import Await, Commit, Request
 from sequential.errors import StorageUnavailable
+from sequential.testing import crash_everywhere, verify_replay
 from sequential.testing._faulty import Fault, FaultyStorage
 from tests.core.branches import (
     STYLES,
@@ -46,6 +47,7 @@ from tests.core.branches import (
     process_of,
     ran,
     stage_of,
+    styled,
     tools,
     until_due,
 )
@@ -748,6 +750,27 @@ def test_retry_and_fork_of_a_step_in_a_branch(stage: AppStage) -> None:
     forked = app.fork(run_id, "0.0.1", edit=(40,))
     assert app.execute(forked) == Completed(forked, (40, 6))
     assert ran["0.0.1"] == 1
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_testing_kit_crashes_and_replays_flows_with_branches(style: str) -> None:
+    def branch(n: int) -> Steps[int]:
+        yield add(n)
+        yield sleep(n)
+        return int((yield add(n + 1)))
+
+    sub_flow = styled(style, branch)
+
+    def body() -> Steps[Any]:
+        got = yield gather(sub_flow(40), sub_flow(1), call("once", number=3))
+        return [*got, *(yield race(sub_flow(5), sleep(9_000)))]
+
+    known = tools()
+    made = flow(name="kit", registry=known)(styled(style, body))
+    fakes: Any = {"t.add": lambda number: number, "t.once": lambda number: number}
+    assert verify_replay(made, tools=fakes, registry=known).result == [41, 2, 3, 0, 6]
+    survived = crash_everywhere(made, tools=fakes, registry=known)
+    assert len(survived.crashes) > 30
 
 
 # -- real threads --------------------------------------------------------------------------------

@@ -425,7 +425,7 @@ def test_a_concurrency_that_cannot_be_used_is_refused(style: str, wrong: Any) ->
     with pytest.raises(ValueError, match=r"max_concurrency = .* cannot be used; give 1 or more"):
         gather(add(1), max_concurrency=wrong)
     with pytest.raises(ValueError, match=r'errors = .* cannot be used; use "raise" or'):
-        map_tool(add, [1], errors=f"{style}{wrong}")  # type: ignore[arg-type]
+        map_tool(add, [1], errors=f"{style}{wrong}")  # type: ignore[call-overload]
 
 
 def test_a_branch_that_awaits_what_is_no_step_blocks_the_run_at_its_line(style: str) -> None:

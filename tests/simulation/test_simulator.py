@@ -68,7 +68,7 @@ def test_everything_that_can_happen_does_happen() -> None:
         *Trouble, "load failed", "message late", "message lost", "message copied",
         "message to two at once", "crashes", "poisoned", "deploys", "rollbacks", "freezes",
         "clones", "clocks", "overtaken", "gave up", "blocked", "quarantined", "redriven",
-        "runs completed", "runs failed", "runs cancelled", "continued",
+        "runs completed", "runs failed", "runs cancelled", "continued", "several in flight",
     }  # fmt: skip
     assert {str(what) for what in wanted} <= {str(what) for what, count in counts.items() if count}
 

@@ -16,7 +16,7 @@ RISKY = {"delete"}
 class Move:
     """What the model wants: tools to be called, or its answer."""
 
-    calls: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     answer: str = ""
 
 
