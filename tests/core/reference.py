@@ -73,7 +73,8 @@ class Reference:
             return False
         self.inbox.append((sent, name))
         if self.status == "paused":
-            self.wake = now
+            # Who is due stays due since then.
+            self.wake = now if self.wake is None else min(self.wake, now)
         return True
 
     def terminate(self, now: float) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sequential import _protocol as p
+from sequential._kept import kept_by_retry
 from sequential._model import (
     At,
     Attention,
@@ -531,7 +532,7 @@ def test_a_retry_copies_the_records_before_the_one_that_failed_the_run(
 ) -> None:
     steps = [record(number, outcome) for number, outcome in enumerate(outcomes)]
     error = ErrorValue("E", "x", position=position) if status is Status.FAILED else None
-    assert p.kept_by_retry(paused(status=status, error=error), steps) == copied
+    assert kept_by_retry(paused(status=status, error=error), steps) == copied
 
 
 # -- all together --------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from sequential._kept import kept_by_retry
 from sequential._memory import MemoryStorage
 from sequential._model import (
     ENDED_STATUSES,
@@ -53,7 +54,6 @@ from sequential._protocol import (
     give_up,
     is_mine,
     keep,
-    kept_by_retry,
     message,
     notice_sent,
     park,

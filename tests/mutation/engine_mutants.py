@@ -13,7 +13,7 @@ _SURVIVORS = "tests/mutation/test_survivors.py::"
 
 _UNKNOWN = """\
                 unknown = True
-                yield from _pause(pauses, error)
+                yield from pause(pauses, error)
 """
 
 COMMITS: tuple[Mutant, ...] = (
@@ -106,8 +106,8 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "the history read before a lost race is played",
         "_invoke",
-        "_take(_cold(holding, claim.reread or loaded), warm=False)",
-        "_take(_cold(holding, loaded), warm=False)",
+        "_take(_cold(holding, claim.reread or loaded), loaded.run)",
+        "_take(_cold(holding, loaded), loaded.run)",
         f"{_SURVIVORS}test_a_history_that_grew_before_the_claim_is_the_one_that_is_played",
     ),
     mutant(
@@ -256,15 +256,15 @@ PAUSES: tuple[Mutant, ...] = (
     mutant(
         "a cancel is delivered again and again",
         "_runner",
-        "Settled(StepOutcome.CANCELLED, NULL, 1, (message.id,), started)",
-        "Settled(StepOutcome.CANCELLED, NULL, 1, (), started)",
+        "Settled(StepOutcome.CANCELLED, data, 1, (told,), started)",
+        "Settled(StepOutcome.CANCELLED, data, 1, (), started)",
         f"{_INVOKE}test_a_cancel_at_any_boundary_is_raised_once_and_lets_the_flow_clean_up",
     ),
     mutant(
         "a cancel is not delivered",
         "_runner",
-        "        if not self.holding.run.inbox or first_message(self.holding, CANCEL) is None:",
-        "        if self.holding.run.inbox is not None:",
+        "        sent = bool(run.inbox) and first_message(self.holding, CANCEL) is not None\n",
+        "        sent = False\n",
         f"{_RUNNER}test_a_running_run_is_cancelled_at_its_next_step",
     ),
     mutant(

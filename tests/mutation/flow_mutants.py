@@ -26,10 +26,10 @@ _RAW_PLACE = Patch(
 )
 _RAW_TOLD = Patch(
     "_player",
-    "            value = _codec.decode(data)\n            return Ended(value if",
-    "            from ._attempts import RAW\n"
-    "            value = RAW.pop(data) if data in RAW else _codec.decode(data)\n"
-    "            return Ended(value if",
+    "        value = _codec.decode(data)\n        return Ended(value if",
+    "        from ._attempts import RAW\n"
+    "        value = RAW.pop(data) if data in RAW else _codec.decode(data)\n"
+    "        return Ended(value if",
 )
 
 _LOOP = "        while not (state.intent or state.name):"

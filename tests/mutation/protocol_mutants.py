@@ -12,6 +12,7 @@ _LEASES = "tests/core/test_leases.py::"
 _MINE = f"{_PROTOCOL}test_a_run_is_mine_only_if_status_generation_fence_owner_and_cursor_agree"
 
 _FENCE = Patch("_protocol", "        and run.fence == held.fence\n", "")
+_WAKES = "        wake = In(_patience(run)) if sent.name.startswith(CHILD) else NOW\n"
 _OWNER = Patch("_protocol", "        and run.owner == held.owner\n", "")
 
 _STALLS_STAY = ('        changes["stalls"] = 0\n', "        pass\n")
@@ -252,8 +253,8 @@ MESSAGES: tuple[Mutant, ...] = (
     mutant(
         "a message leaves a paused run asleep",
         "_protocol",
-        "    wake = NOW if run.status is Status.PAUSED else run.wake\n",
-        "    wake = run.wake\n",
+        _WAKES,
+        "        wake = run.wake\n",
         f"{_INVOKE}test_a_signal_at_any_boundary_is_consumed_once",
     ),
     Mutant(
@@ -261,8 +262,8 @@ MESSAGES: tuple[Mutant, ...] = (
         (
             Patch(
                 "_protocol",
-                "    wake = NOW if run.status is Status.PAUSED else run.wake\n",
-                "    wake = run.wake\n",
+                _WAKES,
+                "        wake = run.wake\n",
             ),
             Patch(
                 "_protocol",
@@ -275,8 +276,8 @@ MESSAGES: tuple[Mutant, ...] = (
     mutant(
         "a message ends the lease of a running run",
         "_protocol",
-        "    wake = NOW if run.status is Status.PAUSED else run.wake\n",
-        "    wake = NOW\n",
+        "    if run.status is Status.PAUSED and not due:\n",
+        "    if not due:\n",
         f"{_PROTOCOL}test_a_message_leaves_the_lease_of_a_running_one",
     ),
     mutant(
@@ -311,21 +312,21 @@ MESSAGES: tuple[Mutant, ...] = (
     mutant(
         "a consumed message stays in the inbox",
         "_protocol",
-        '        changes["inbox"] = tuple(m for m in run.inbox if m.id not in gain.consumed)\n',
+        '        changes["inbox"] = tuple([m for m in run.inbox if m.id not in consumed])\n',
         "",
         SIMULATOR,
     ),
     mutant(
         "the id of a consumed message is forgotten",
         "_protocol",
-        '        changes["seen"] = _seen(run, gain.consumed)\n',
+        '        changes["seen"] = _seen(run, kept) if kept else run.seen\n',
         "",
         SIMULATOR,
     ),
     mutant(
         "an end keeps the cancel that it answers",
         "_protocol",
-        "[message for message in run.inbox if message.name != CANCEL]",
+        '[message for message in run.inbox if message.name[0:1] != "$"]',
         "[message for message in run.inbox]",
         SIMULATOR,
     ),
@@ -362,7 +363,7 @@ REPAIRS: tuple[Mutant, ...] = (
     ),
     mutant(
         "a retry copies the step that failed",
-        "_protocol",
+        "_kept",
         "    return numbers[0] if numbers else len(steps)",
         "    return numbers[0] + 1 if numbers else len(steps)",
         f"{_RUNNER}test_a_retry_goes_on_from_the_failed_step_with_a_new_key",
@@ -376,7 +377,7 @@ REPAIRS: tuple[Mutant, ...] = (
     ),
     mutant(
         "a retry draws other deterministic values for the copied steps",
-        "_protocol",
+        "_kept",
         "    return (*[each for each in seeds_of(run) if each[0] < copied], (copied, seed))",
         "    return ((0, seed),)",
         "tests/core/test_scope.py::"

@@ -11,6 +11,7 @@ from sequential._model import ENDED_STATUSES, At, In, Run, Status, StepRecord, W
 from sequential._requests import (
     Abandon,
     Await,
+    Create,
     Fetch,
     Load,
     Observe,
@@ -73,7 +74,7 @@ def told_request(request: Request | None) -> str:
         context, call = request.call.context, request.call
         step = f"{call.category}.{call.name} at step {context.position}"
         return f"{step}, attempt {context.attempt}"
-    if isinstance(request, (Store, Fetch, Observe)):
+    if isinstance(request, (Create, Store, Fetch, Observe)):
         return type(request).__name__.lower()
     return _told_wait(request)
 

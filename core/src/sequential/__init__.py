@@ -8,6 +8,7 @@ modules `codecs`, `errors`, `executor`, `hookspecs`, `logs`, `outcomes`, `redact
 from . import errors
 from ._app import Sequential
 from ._calls import Pending, ToolCall, ToolContext, ToolResult
+from ._children import run_child, start_child
 from ._outcomes import Outcome
 from ._parallel import Raced, gather, map_tool, race
 from ._protocol import Terms
@@ -25,6 +26,8 @@ from ._steps import (
 )
 from ._tools import RetryPolicy
 from .errors import (
+    ChildCancelled,
+    ChildFailed,
     Rejected,
     RunBlocked,
     RunCancelled,
@@ -36,6 +39,8 @@ from .executor import create_flow_executor
 from .hookspecs import hookimpl
 
 __all__ = [
+    "ChildCancelled",
+    "ChildFailed",
     "Outcome",
     "Pending",
     "Raced",
@@ -67,9 +72,11 @@ __all__ = [
     "map_tool",
     "patched",
     "race",
+    "run_child",
     "save",
     "sleep",
     "sleep_until",
+    "start_child",
     "tool",
     "tool_call",
     "wait_for_signal",

@@ -8,8 +8,9 @@ handed to the runner. Knows no records and no flow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from itertools import islice
 from typing import NamedTuple
 
 from ._attempts import Settled, Waiting
@@ -26,6 +27,12 @@ AT_ONCE = 64
 
 LOOK = 1.0
 """Seconds between looks for messages while attempts are under way and steps wait for messages."""
+
+TOGETHER = 128
+"""Ends of children that one commit records at most."""
+
+CHILDREN_NAMED = 16
+"""Children waited for that the record names; of thousands it has the number."""
 
 Ways = Settled | Waiting | OutOfTime
 Trouble = Obstacle | ToolNotFound | ValuesError
@@ -52,6 +59,7 @@ class Abreast:
 
     Args:
         settle: Begins the settling of the step that a strand waits for, from what was left of it.
+        is_told: Tells whether a strand waits for a child whose end is known.
         now: Returns the storage's time.
 
     Attributes:
@@ -59,18 +67,23 @@ class Abreast:
             that were made and not answered.
     """
 
-    def __init__(self, settle: Settle, now: Callable[[], float]) -> None:
+    def __init__(
+        self, settle: Settle, is_told: Callable[[Strand], bool], now: Callable[[], float]
+    ) -> None:
         self.unsaved = False
         self._settle = settle
+        self._is_told = is_told
         self._now = now
         self._strands: dict[str, Strand] = {}
         # Calls wait for one of `AT_ONCE` places; all else is looked at when it is asked for.
         self._calls: deque[str] = deque()
         self._others: deque[str] = deque()
+        self._told: deque[str] = deque()
         self._flying: dict[str, _Task] = {}
         self._resting: dict[str, _Task] = {}
         self._waits: dict[str, Waiting] = {}
         self._left: dict[str, Open] = {}
+        self._children: dict[str, Waiting] = {}
         self._named: dict[str, list[str]] = {}
         self._times: list[tuple[float, str]] = []  # a heap; also of what is over by now
 
@@ -95,6 +108,7 @@ class Abreast:
         self._resting.pop(position, None)
         self._waits.pop(position, None)
         self._left.pop(position, None)
+        self._children.pop(position, None)
         if self._flying.pop(position, None) is not None:
             yield Abandon(position)
 
@@ -128,13 +142,33 @@ class Abreast:
                 yield Wait(self._soonest() or 0.0)
         return came
 
+    def told(self) -> Requests[Sequence[tuple[Strand, Settled]]]:
+        """Return what came of the children that are known to have ended, some at once."""
+        several: list[tuple[Strand, Settled]] = []
+        while len(several) < TOGETHER and (task := self._begun(self._told)) is not None:
+            came = yield from self._run(task, None)
+            if came is not None and isinstance(came.how, Settled):
+                several.append((came.strand, came.how))
+            elif came is not None:
+                # What came of others is recorded first; `next` says what is wrong with this one.
+                self._others.appendleft(task.position)
+        return several
+
     def waits(self) -> Mapping[str, Waiting]:
-        """Return what the run has to wait for, by position."""
-        return self._waits
+        """Return what the run has to wait for, by position; of many children the first."""
+        if not self._children:
+            return self._waits
+        return self._waits | dict(islice(self._children.items(), CHILDREN_NAMED))
 
     def open(self) -> Mapping[str, Open]:
-        """Return what is open of steps that wait, or are about to be looked at again."""
-        return self._left
+        """Return what is open of steps that wait, or are about to be looked at again.
+
+        Of many children that of the first.
+        """
+        if not self._children:
+            return self._left
+        children = islice(self._children.items(), CHILDREN_NAMED)
+        return self._left | {position: wait.open for position, wait in children}
 
     @property
     def listens(self) -> bool:
@@ -156,10 +190,14 @@ class Abreast:
         return self._begun(self._others) or (None if busy else self._begun(self._calls))
 
     def _again(self, position: str) -> None:
-        if self._waits.pop(position, None) is not None:
+        waits = self._waits.pop(position, None) or self._children.pop(position, None)
+        if waits is not None:
             self._queue(position)
 
     def _queue(self, position: str) -> None:
+        if self._is_told(self._strands[position]):
+            self._told.append(position)
+            return
         calls = isinstance(self._strands[position].step, ToolStep)
         (self._calls if calls else self._others).append(position)
 
@@ -222,9 +260,12 @@ class Abreast:
             self._strands.pop(task.position, None)
             self._left.pop(task.position, None)
             return Came(task.strand, how)
-        self._waits[task.position] = how
-        self._left[task.position] = how.open
-        self.unsaved |= how.open.due is not None or how.open.kind is StepKind.TOOL
+        if how.open.kind is StepKind.CHILD:
+            self._children[task.position] = how
+        else:
+            self._waits[task.position] = how
+            self._left[task.position] = how.open
+            self.unsaved |= how.open.due is not None or how.open.kind is StepKind.TOOL
         if how.open.name:
             self._named.setdefault(how.open.name, []).append(task.position)
         if how.open.due is not None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from . import _codec
+from ._carrying import carry_children
 from ._drive import refuse_loop, token
 from ._flow import Flow
 from ._model import At, In, Run, Status, Wake, evolve
@@ -32,6 +33,7 @@ from ._outcomes import (
 )
 from ._protocol import NOW, claimed
 from ._run_id import check_run_id, new_run_id
+from ._tags import checked_tags
 from ._tending import Tended
 from .errors import (
     ConfigError,
@@ -171,7 +173,8 @@ class Sequential(Tended):
     ) -> Any:
         """Start a run and carry it to its end here; return its result.
 
-        Waits through sleeps, retries and signals. If the process dies, the run goes on wherever
+        Waits through sleeps, retries and signals, and carries the child runs on that it waits for.
+        If the process dies, the run goes on wherever
         it is looked at next; calling this again with the same *run_id* waits for the same run.
 
         Raises:
@@ -275,7 +278,7 @@ class Sequential(Tended):
             known.version,
             wake=NOW,
             deadline=self._moment(_wake("deadline", deadline)),
-            tags=_checked_tags(tags or {}),
+            tags=checked_tags(tags or {}),
             asked=digest,
             trace=self.plugins.trace(),
         )
@@ -315,7 +318,9 @@ class Sequential(Tended):
         while isinstance(outcome, Paused | Busy | Lost):
             wake = outcome.until if isinstance(outcome, Busy) else getattr(outcome, "wake", None)
             wait = poll if wake is None else wake.time - self.driver.time.now()
-            if wait > 0:
+            if wait > 0 and carry_children(self, run_id, self.driver.time.now):
+                poll = _POLL
+            elif wait > 0:
                 # Never longer than a poll, which grows while nothing happens: a signal or another
                 # process may move the run.
                 self.clock.wait(min(wait, poll))
@@ -368,14 +373,3 @@ def _wake(setting: str, wake: datetime | timedelta | None) -> Wake:
     if wake.timestamp() < 0:
         raise ConfigError(setting, wake.isoformat(), "give a moment after 1970")
     return At(wake.timestamp())
-
-
-def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    given: Mapping[Any, Any] = tags
-    if not isinstance(given, Mapping):
-        raise ConfigError("tags", given, "tags map text to text, as in {'team': 'shop'}")
-    for name, value in given.items():
-        text = isinstance(name, str) and isinstance(value, str)
-        if not text or not 0 < len(name) <= 64 or len(value) > 256:
-            raise ConfigError("tags", {name: value}, "tags map text (1 to 64) to text (up to 256)")
-    return dict(tags)

@@ -255,7 +255,7 @@ class Attempts:
 
 def first_message(holding: Holding, name: str) -> Message | None:
     """Return the oldest message *name* in the inbox, or None."""
-    return next((m for m in holding.run.inbox if m.name == name), None)
+    return holding.first(name)
 
 
 def read_message(holding: Holding, message: Message) -> Requests[bytes]:

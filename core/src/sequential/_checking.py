@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from . import _codec
 from ._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord
+from ._payload import result_place
 from ._player import Obstacle, Over, Player
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
 from ._steps import ContinueStep, SignalStep
 from ._storage import Storage
-from ._written import result_place
 from .errors import (
     FlowNotFound,
     NotEncodable,

@@ -23,6 +23,7 @@ from ._outcomes import Outcome
 from ._plugins import Plugins
 from ._requests import (
     Commit,
+    Create,
     Engine,
     Fetch,
     Load,
@@ -35,6 +36,7 @@ from ._requests import (
     Wait,
 )
 from ._storage import Loaded, Storage
+from ._telling import tell_parent
 from ._transport import ResumeMessage, ResumeTransport
 from ._warm import WarmTurns
 from .errors import TransportError
@@ -116,6 +118,7 @@ class Driver:
         self._answers: dict[type, Callable[[Any], Any]] = {
             Commit: self._commit,
             Perform: self._perform,
+            Create: lambda request: storage.create(request.run),
             Load: self._load,
             Send: lambda request: self.send(request.run, request.delay),
             Wait: lambda request: clock.wait(request.seconds) and None,
@@ -138,6 +141,10 @@ class Driver:
             # this process may have known its own clock only.
             self.time.is_now(run.wake.time - self.engine.terms.lease)
         return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
+
+    def tell_parent(self, run: Run) -> None:
+        """Tell the parent of *run*, which ended elsewhere; a sweeper does it where this fails."""
+        self.answer(tell_parent(self.engine, self._surroundings(None), run))
 
     def send(self, run: Run, delay: float) -> None:
         """Send a resume message for *run*, if the transport can delay it so long.

@@ -57,7 +57,7 @@ class Spent(NamedTuple):
     Attributes:
         retries: Attempts beyond the first of each step.
         active: Seconds of tool calls, from the first attempt to the record.
-        waited: Seconds of sleeps, and of waits for signals.
+        waited: Seconds of sleeps, and of waits for signals and child runs.
     """
 
     retries: int = 0

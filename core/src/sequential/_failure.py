@@ -10,7 +10,16 @@ from __future__ import annotations
 from . import _codec
 from ._model import ErrorValue, Payload
 from ._redaction import redacted_text
-from .errors import NotDecodable, Rejected, SequentialError, StepError, ToolError
+from .errors import (
+    ChildCancelled,
+    ChildFailed,
+    NotDecodable,
+    Rejected,
+    RunCancelled,
+    SequentialError,
+    StepError,
+    ToolError,
+)
 
 _MESSAGE_LIMIT = 4 * 1024
 """Bytes of a message that are kept."""
@@ -50,6 +59,19 @@ def error_json(error: ErrorValue) -> bytes:
 def brief(error: ErrorValue, *, sealed: bool) -> str:
     """Return *error* in a line for people, without its message where values are *sealed*."""
     return f"{error.type}: {'(sealed)' if sealed else error.message}"[:500]
+
+
+def child_error(flow: str, run_id: str, stored: bytes) -> ChildFailed | ChildCancelled:
+    """Return the exception that a flow gets for a child run that did not complete.
+
+    Raises:
+        NotDecodable: *stored* is no error.
+    """
+    found = tool_error(flow, stored, 1)
+    # No flow fails with it: what raises it ends as cancelled.
+    if found.type == RunCancelled.__name__:
+        return ChildCancelled(flow, run_id)
+    return ChildFailed(flow, run_id, found.type, found.message, found.data)
 
 
 def tool_error(tool: str, stored: bytes, attempts: int) -> ToolError:

@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 from . import _typed
 from ._binding import Binding
 from ._calls import ToolContext
+from ._steps import ChildStep
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,6 +95,19 @@ class Flow(Generic[P, R]):
         """Start a run on *app*, carry it to its end here, and return its result."""
         result: R = app.run(self, self.binding.input_of(args, kwargs))
         return result
+
+    def run_child(self, *args: P.args, **kwargs: P.kwargs) -> ChildStep[R]:
+        """Make a step that begins a run with these arguments and waits for its end.
+
+        The function `run_child` says the same with options, and what the step raises.
+        """
+        given = self.binding.input_of(args, kwargs)
+        return ChildStep(self.name, given, waits=True, known=self)
+
+    def start_child(self, *args: P.args, **kwargs: P.kwargs) -> ChildStep[str]:
+        """Make a step that begins a run with these arguments, for its id; nobody waits for it."""
+        given = self.binding.input_of(args, kwargs)
+        return ChildStep(self.name, given, waits=False, known=self)
 
     def __repr__(self) -> str:
         return f"<{self.where}>"

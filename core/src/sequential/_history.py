@@ -36,11 +36,10 @@ from ._model import (
     StepRecord,
     evolve,
 )
-from ._payload import Place
+from ._payload import Place, result_place
 from ._player import input_place, value_place
 from ._requests import Engine
 from ._storage import Loaded
-from ._written import result_place
 from .errors import HistoryUnreadable, RecordCorrupt, RunStatusWrong, ValuesError
 
 FORM = "sequential-history"

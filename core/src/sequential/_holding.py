@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from ._model import Run, Status, StepRecord, evolve
+from ._model import Message, Run, Status, StepRecord, evolve
 from ._protocol import claim, is_mine
 from ._requests import Commit, Engine, Load, Requests, Wait, World
 from ._storage import STALE, Loaded
 from .errors import LeaseLost, OutcomeUnknown, StorageError, StorageUnavailable
 
-_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between tries while the storage cannot be reached or does not confirm; then it fails."""
 
 
@@ -33,7 +33,7 @@ class Holding:
     Attributes:
         run: The record, as of the last answer of the storage.
         known: Ids of the messages that the invocation has looked at.
-        gained: Records added since the claim.
+        gained: Records added, and children begun, since the claim.
         beside: Makes, of the record, the one to commit to: what the flow has said meanwhile.
         newest: The ``op_id`` of the newest step record, empty if there is none. Where it stands, so
             does the whole history before it.
@@ -47,6 +47,18 @@ class Holding:
         self.gained = 0
         self.newest = ""
         self.beside: Callable[[Run], Run] = lambda run: run
+        self._indexed: tuple[Message, ...] = ()
+        self._first: dict[str, Message] = {}
+
+    def first(self, name: str) -> Message | None:
+        """Return the oldest message *name* in the inbox, or None."""
+        if not self.run.inbox:
+            return None
+        if self._indexed is not self.run.inbox:
+            # Thousands may be there, and be asked for one after the other.
+            self._indexed = self.run.inbox
+            self._first = {message.name: message for message in reversed(self._indexed)}
+        return self._first.get(name)
 
     def look(self) -> None:
         """Remember which messages have been looked at, before deciding to wait."""
@@ -60,7 +72,7 @@ class Holding:
         """
         owner, op_id = self.world.token(), self.world.token()
         again: Loaded | None = None
-        pauses = iter(_PAUSES)
+        pauses = iter(PAUSES)
         while True:
             wanted = claim(self.run, self.world.now(), owner, self.engine.terms)
             if wanted is None:
@@ -68,7 +80,7 @@ class Holding:
             try:
                 answer = yield Commit(evolve(wanted, op_id=op_id), self.run, ())
             except (OutcomeUnknown, StorageUnavailable) as error:
-                yield from _pause(pauses, error)
+                yield from pause(pauses, error)
             else:
                 if answer is not STALE:
                     self.run = answer
@@ -96,17 +108,17 @@ class Holding:
         """
         op_id = op_id or self.world.token()
         held, unknown = self.run, False
-        pauses = iter(_PAUSES)
+        pauses = iter(PAUSES)
         while True:
             wanted = evolve(change(self.beside(self.run)), op_id=op_id)
             try:
                 answer = yield Commit(wanted, self.run, records)
             except StorageUnavailable as error:
-                yield from _pause(pauses, error)
+                yield from pause(pauses, error)
                 continue
             except OutcomeUnknown as error:
                 unknown = True
-                yield from _pause(pauses, error)
+                yield from pause(pauses, error)
             else:
                 if answer is not STALE:
                     return self._stored(answer, records)
@@ -148,12 +160,12 @@ class Holding:
         self._stored(found, records)
 
     def _reload(self, after: int) -> Requests[Loaded]:
-        pauses = iter(_PAUSES)
+        pauses = iter(PAUSES)
         while True:
             try:
                 found: Loaded | None = yield Load(self.run.run_id, after)
             except StorageUnavailable as error:
-                yield from _pause(pauses, error)
+                yield from pause(pauses, error)
                 continue
             if found is None or found.run.status is Status.PURGED:
                 raise LeaseLost(self.run.run_id)
@@ -165,7 +177,7 @@ def _applied(found: Loaded, op_id: str) -> bool:
     return found.run.op_id == op_id or any(step.op_id == op_id for step in found.steps)
 
 
-def _pause(pauses: Iterator[float], error: StorageError) -> Requests[None]:
+def pause(pauses: Iterator[float], error: StorageError) -> Requests[None]:
     """Wait before another try; raise *error*, the storage's own, when the tries are used up."""
     seconds = next(pauses, None)
     if seconds is None:

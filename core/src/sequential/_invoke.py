@@ -36,13 +36,14 @@ from ._outcomes import (
     Purged,
     Quarantined,
 )
+from ._payload import result_place
 from ._player import Obstacle, Player
 from ._protocol import block, give_up, is_due, release
 from ._redaction import redacted_text
 from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World
 from ._runner import Turn
 from ._storage import Loaded
-from ._written import result_place
+from ._telling import tell_parent
 from .errors import (
     LeaseLost,
     OutcomeUnknown,
@@ -97,6 +98,9 @@ def _resume_cold(engine: Engine, world: World, run_id: str) -> Requests[Invoked]
     loaded: Loaded | None = yield Load(run_id, 0)
     if loaded is None:
         return Invoked(Missing(run_id))
+    if loaded.run.notice:
+        # Its end was recorded, and then its process was lost, or it was ended from outside.
+        yield from tell_parent(engine, world, loaded.run)
     holding = Holding(engine, world, loaded.run)
     if not is_due(loaded.run, world.now()):
         return Invoked((yield from outcome_of(engine, loaded.run)))
@@ -205,6 +209,8 @@ def _carried(turn: Turn, *, warm: bool) -> Requests[Invoked]:
         return Invoked((yield from _blocked(holding, obstacle)))
     except LeaseLost as lost:
         return Invoked(Lost(holding.run.run_id, str(lost)))
+    if pause is None and holding.run.notice:
+        yield from tell_parent(holding.engine, holding.world, holding.run)
     if pause is None:
         return Invoked((yield from outcome_of(holding.engine, holding.run)))
     return Invoked(pause, None if pause.reason == "continued" else turn)

@@ -38,6 +38,8 @@ class StepKind(StrEnum):
     SLEEP = "sleep"
     SIGNAL = "signal"
     SAVE = "save"
+    CHILD = "child"
+    START = "start"
 
 
 class StepOutcome(StrEnum):
@@ -106,13 +108,13 @@ class Open(NamedTuple):
 
     Attributes:
         kind: What the step is.
-        tool: ``category.name`` of a tool call, else empty.
+        tool: ``category.name`` of a tool call, the flow of a child, else empty.
         attempt: The attempt under way or next, from 1.
         epoch: Grows after each failure in which the other side certainly did nothing; part of the
             idempotency key.
         intent: An at-most-once attempt was announced; found again without a record, it is over.
         due: When to look again: the end of a sleep, a timeout, the next attempt.
-        name: Name of the signal that is waited for.
+        name: Name of the message that is waited for: a signal, an answer, a child's end.
         schema: JSON schema of that signal's value, when it is typed.
         error: The last failed attempt, or why a signal that came was dropped; for people.
         started: When the step was first asked for.
@@ -160,10 +162,14 @@ class Attention(NamedTuple):
 
 
 class Parent(NamedTuple):
-    """The run, and the position in it, that started this run as a child."""
+    """The run, and the position in it, that started this run as a child.
+
+    *waits* says whether that step waits for its end, and is to be told of it.
+    """
 
     run_id: str
     position: str
+    waits: bool = True
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,10 @@ class Run:
     generation began, None for the creation. *seeds* say what deterministic values derive from:
     pairs of a number of records and the text that counts from there on; a copied history keeps its
     own. *deadline* is when the run is cancelled unless it has ended. *patches* are the ids of
-    those that its code was told are in.
+    those that its code was told are in. *children* is how many of the
+    steps that wait for a child run, in the order in which the generation asks for them, have begun
+    theirs; *unneeded* how many of those that it needed no more, in that order, have had it told to
+    their child. Two numbers, so that the record of a run with thousands of children stays small.
 
     Without slots on purpose: `evolve` copies the instance's dictionary, a tenth of the price of
     `dataclasses.replace` over this many fields, and every step pays it twice.
@@ -211,6 +220,8 @@ class Run:
     seeds: tuple[tuple[int, str], ...] = ()
     deadline: float | None = None
     patches: tuple[str, ...] = ()
+    children: int = 0
+    unneeded: int = 0
     version: int = 0
     op_id: str = ""
 
@@ -234,7 +245,8 @@ class StepRecord(NamedTuple):
         number: Order of recording within the generation, from 0, without gaps.
         position: Where the step stands: ``3``, or ``3.1.0`` inside branches.
         kind: What the step is.
-        tool: ``category.name`` of a tool call, the name of a signal, else empty.
+        tool: ``category.name`` of a tool call, the name of a signal, the flow of a child, else
+            empty.
         fingerprint: Digest of the input, empty where there is none to compare.
         outcome: How it ended.
         value: The result, or the error as data.

@@ -228,6 +228,7 @@ class Opened:
         before: datetime | None = None,
         search: str | None = None,
         wakes_before: datetime | None = None,
+        parent: str | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> Page:
@@ -242,12 +243,13 @@ class Opened:
             search: What the id begins with.
             wakes_before: Their wake time is earlier: what should have gone on by then, and ended
                 runs whose time to be purged has come. The earliest wake comes first.
+            parent: Started by this run as its children.
             after: Where the page before ended.
             limit: At most this many, 1 to 1,000.
         """
         times = (since, before, wakes_before)
         query = _query("find", flow, status, tags, times, search)
-        return self.storage.find(replace(query, after=after, limit=limit))
+        return self.storage.find(replace(query, parent=parent, after=after, limit=limit))
 
     def count(  # noqa: PLR0913  (as `find`)
         self,
@@ -259,10 +261,12 @@ class Opened:
         before: datetime | None = None,
         search: str | None = None,
         wakes_before: datetime | None = None,
+        parent: str | None = None,
     ) -> Mapping[tuple[str, Status], int]:
         """Return how many runs `find` would find on all its pages, by flow and status."""
         times = (since, before, wakes_before)
-        return self.storage.count(_query("count", flow, status, tags, times, search))
+        query = _query("count", flow, status, tags, times, search)
+        return self.storage.count(replace(query, parent=parent))
 
     def outcome(self, run: Run) -> Outcome:
         """Return what *run* came to, its result decoded and read by the flow's annotation."""

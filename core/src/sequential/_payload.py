@@ -40,6 +40,11 @@ class Place(NamedTuple):
 _TRIAL = Place("trial", 0, "trial")
 
 
+def result_place(run: Run) -> Place:
+    """Return the place of a run's result."""
+    return Place(run.run_id, run.generation, "result")
+
+
 class PayloadCodec(Protocol):
     """Turns bytes into bytes, both ways: compression, sealing, offload."""
 
@@ -130,7 +135,8 @@ class Payloads:
         if like:
             name, colon, made = like.partition(":")
             known = self._known.get(name) if colon else None
-            codec = known if isinstance(known, KeyedCodec) else None
+            # Asked of None it would cost more than the digest.
+            codec = known if colon and isinstance(known, KeyedCodec) else None
             if colon and codec is None:
                 raise _not_installed(name)
         if codec is None:

@@ -15,16 +15,17 @@ from typing import Any
 from . import _codec, _typed
 from ._attempts import compared_input
 from ._events import Spent
-from ._failure import tool_error
+from ._failure import child_error, tool_error
 from ._flow import Flow
 from ._frame import Frame
+from ._kept import seeds_of
 from ._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
 from ._payload import Place
-from ._protocol import seeds_of
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
 from ._requests import Engine, Fetch, Requests
+from ._run_id import child_run_id
 from ._scope import Scope
-from ._steps import NO_DEFAULT, ContinueStep, SignalStep, SleepStep, Step, ToolStep
+from ._steps import NO_DEFAULT, ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from ._strands import Ended, Strand, Strands
 from ._tools import DEFAULT_OPTIONS
 from .errors import (
@@ -80,6 +81,7 @@ class Player:
         self.strands: Strands | None = None
         self.spent = Spent()
         self._quiet = quiet
+        self._children = 0
         self._later: dict[str, StepRecord] | None = None
         self._thrown: list[tuple[BaseException, str]] = []
 
@@ -96,6 +98,11 @@ class Player:
     @property
     def _dropped(self) -> Mapping[str, None]:
         return {} if self.strands is None else self.strands.dropped
+
+    @property
+    def unneeded(self) -> bool:
+        """Whether any step was asked for that the flow needs no more."""
+        return self.strands is not None and bool(self.strands.unneeded)
 
     @property
     def alone(self) -> Strand | None:
@@ -184,6 +191,8 @@ class Player:
             return Asked(position, StepKind.SLEEP)
         if isinstance(step, SignalStep):
             return Asked(position, StepKind.SIGNAL, step.name)
+        if isinstance(step, ChildStep):
+            return self._asked_child(step, position)
         if isinstance(step, ContinueStep) and strand.above is not None:
             message = "continue_as_new in a branch; let the branch end, and the flow itself do it"
             raise Obstacle("not-a-step", f"step {position} is {message}")
@@ -191,22 +200,31 @@ class Player:
 
     def _asked_tool(self, step: ToolStep[Any], position: str) -> Asked:
         tool = f"{step.category}.{step.name}"
-        record = self._record_at(position) if self.ready else None
-        engine = self.engine
-        known = engine.registry.tools.get((step.category, step.name))
+        known = self.engine.registry.tools.get((step.category, step.name))
         options = DEFAULT_OPTIONS if known is None else known.options
         # Also where it is not compared: what is refused on the first run is refused on replay.
         data = _codec.encode_canonical(compared_input(step, options))
         if options.ignore:
             _codec.encode(step.input)
-        if record is not None and engine.check != "inputs":
-            return Asked(position, StepKind.TOOL, tool, record.fingerprint, data)
+        return Asked(position, StepKind.TOOL, tool, self._fingerprint(position, data), data)
+
+    def _asked_child(self, step: ChildStep[Any], position: str) -> Asked:
+        data = _codec.encode_canonical(step.input)
+        kind = StepKind.CHILD if step.waits else StepKind.START
+        number, digest = self._children, self._fingerprint(position, data)
+        self._children += step.waits
+        return Asked(position, kind, step.flow, digest, data, number)
+
+    def _fingerprint(self, position: str, data: bytes) -> str:
+        """Return the digest of what is asked for at *position* with the input *data*."""
+        record = self._record_at(position) if self.ready else None
+        if record is not None and self.engine.check != "inputs":
+            return record.fingerprint
         if record is not None and record.input is not None and record.input.data == data:
             # The same bytes have the same digest; hashing them again is half of a replay.
-            return Asked(position, StepKind.TOOL, tool, record.fingerprint, data)
+            return record.fingerprint
         like = "" if record is None else record.fingerprint
-        digest = engine.payloads.fingerprint(data, like)
-        return Asked(position, StepKind.TOOL, tool, digest, data)
+        return self.engine.payloads.fingerprint(data, like)
 
     def _record_at(self, position: str) -> StepRecord | None:
         """Return the record that the step at *position* is to be given, if there is one."""
@@ -244,9 +262,11 @@ class Player:
             given = self._reply(run, strand.step, record, data)
         except ValuesError as unfit:
             raise Obstacle("result", f"step {record.position}: {unfit}") from unfit
+        assert self.strands is not None
         if given.error is not None:
             self._thrown.append((given.error, record.position))
-        assert self.strands is not None
+            if record.outcome is StepOutcome.CANCELLED:
+                self.strands.forgo(strand)
         if self.engine.observed:
             self.spent = self.spent.plus(record)
         scope = self.strands.scope
@@ -271,18 +291,36 @@ class Player:
             self.strands.revoke(cancel)
             return Ended(error=cancel)
         if isinstance(step, ToolStep):
-            if outcome is StepOutcome.ERROR:
-                failed = tool_error(record.tool, data, record.attempts)
-                if step.errors == "return":
-                    return Ended({"__error": failed.message or failed.type})
-                return Ended(error=failed)
-            tool = self.engine.registry.tools.get((step.category, step.name))
-            shape = None if tool is None else tool.result
-            value = _codec.decode(data)
-            return Ended(value if shape is None else shape.read(value))
+            return self._answered(step, record, data)
         if isinstance(step, SignalStep):
             return self._signalled(step, outcome, data)
+        if isinstance(step, ChildStep):
+            return self._child_ended(run, step, record, data)
         return Ended()
+
+    def _answered(self, step: ToolStep[Any], record: StepRecord, data: bytes) -> Ended:
+        if record.outcome is StepOutcome.ERROR:
+            failed = tool_error(record.tool, data, record.attempts)
+            if step.errors == "return":
+                return Ended({"__error": failed.message or failed.type})
+            return Ended(error=failed)
+        tool = self.engine.registry.tools.get((step.category, step.name))
+        shape = None if tool is None else tool.result
+        value = _codec.decode(data)
+        return Ended(value if shape is None else shape.read(value))
+
+    def _child_ended(
+        self, run: Run, step: ChildStep[Any], record: StepRecord, data: bytes
+    ) -> Ended:
+        if record.outcome is StepOutcome.ERROR:
+            run_id = child_run_id(run, record.position, step.run_id)
+            error = child_error(step.flow, run_id, data)
+            returns = step.errors == "return"
+            return Ended({"__error": str(error)}) if returns else Ended(error=error)
+        value = _codec.decode(data)
+        flow = self.engine.registry.flows.get(step.flow)
+        shape = None if flow is None or not step.waits else flow.result
+        return Ended(value if shape is None else shape.read(value))
 
     def _signalled(self, step: SignalStep[Any], outcome: StepOutcome, data: bytes) -> Ended:
         if outcome is StepOutcome.TIMEOUT:

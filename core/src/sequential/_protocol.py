@@ -16,10 +16,11 @@ nothing of an overtaken invocation can be committed, whatever the clocks say.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ._kept import reseeded
 from ._model import (
     ENDED_STATUSES,
     OPEN_STATUSES,
@@ -32,14 +33,16 @@ from ._model import (
     Payload,
     Run,
     Status,
-    StepOutcome,
-    StepRecord,
     Wake,
     evolve,
 )
 
 CANCEL = "$cancel"
+CHILD = "$child:"
+"""What the name of the message begins with that tells a parent of the end of a child."""
 NOW = In(0.0)
+_ROOM = 128
+"""Ends of children that an inbox holds at most."""
 _SEEN_LIMIT = 10_000
 """Ids of consumed messages that are kept: a duplicate older than that many is taken for new."""
 
@@ -74,11 +77,15 @@ class Gain(NamedTuple):
         records: How many step records are appended, 0 or more.
         open: What is in flight or waited for afterwards.
         consumed: Ids of messages that the records took.
+        children: How many child runs have begun by now, as `Run.children` counts.
+        unneeded: How many were told that they are needed no more, as `Run.unneeded` counts.
     """
 
     records: int = 0
     open: Mapping[str, Open] | None = None
     consumed: tuple[str, ...] = ()
+    children: int = 0
+    unneeded: int = 0
 
 
 NOTHING = Gain()
@@ -202,9 +209,9 @@ def end(
     result: Payload | None = None,
     error: ErrorValue | None = None,
 ) -> Run:
-    """Write the outcome, once. A child has still to tell its parent, so it stays due."""
+    """Write the outcome, once. A child has still to tell who waits for it, so it stays due."""
     assert status in ENDED_STATUSES
-    child = run.parent is not None
+    child = run.parent is not None and run.parent.waits
     return evolve(
         run,
         status=status,
@@ -212,8 +219,8 @@ def end(
         wake=NOW if child else In(terms.retention),
         stalls=0,
         open={},
-        # Signals that nobody took stay, for a retry; a cancel has done what it was sent for.
-        inbox=tuple([message for message in run.inbox if message.name != CANCEL]),
+        # Signals that nobody took stay, for a retry; what the engine sends has served its purpose.
+        inbox=tuple([message for message in run.inbox if message.name[0:1] != "$"]),
         seen=_seen(run, tuple([m.id for m in run.inbox if m.name == CANCEL])),
         attention=None,
         notice=child,
@@ -244,6 +251,8 @@ def continue_as_new(run: Run, given: Payload, now: float) -> Run:
         stalls=0,
         open={},
         attention=None,
+        children=0,
+        unneeded=0,
     )
 
 
@@ -256,9 +265,16 @@ def _gained(run: Run, gain: Gain) -> dict[str, object]:
     }
     if gain.records:
         changes["stalls"] = 0
+    if gain.children or gain.unneeded:
+        changes["children"] = max(run.children, gain.children)
+        changes["unneeded"] = max(run.unneeded, gain.unneeded)
     if gain.consumed:
-        changes["inbox"] = tuple(m for m in run.inbox if m.id not in gain.consumed)
-        changes["seen"] = _seen(run, gain.consumed)
+        consumed = frozenset(gain.consumed)
+        changes["inbox"] = tuple([m for m in run.inbox if m.id not in consumed])
+        # The end of a child is recorded where nothing is waited for any more: told again, it is
+        # dropped. Thousands of ids would be written anew with every commit.
+        kept = tuple([each for each in gain.consumed if not each.startswith(CHILD)])
+        changes["seen"] = _seen(run, kept) if kept else run.seen
     return changes
 
 
@@ -293,7 +309,11 @@ def message(run: Run, sent: Message) -> Run | None:
         return None
     if any(other.id == sent.id for other in run.inbox):
         return None
-    wake = NOW if run.status is Status.PAUSED else run.wake
+    wake = run.wake
+    due = isinstance(wake, At) and wake.time <= sent.sent
+    if run.status is Status.PAUSED and not due:
+        # Who is due stays due since then: messages that keep coming must not keep putting it last.
+        wake = In(_patience(run)) if sent.name.startswith(CHILD) else NOW
     return evolve(run, inbox=(*run.inbox, sent), wake=wake)
 
 
@@ -332,6 +352,8 @@ def retry(run: Run, copied: int, now: float) -> Run | None:
         stalls=0,
         open={},
         attention=None,
+        children=0,
+        unneeded=0,
         notice=False,
         result=None,
         error=None,
@@ -340,37 +362,26 @@ def retry(run: Run, copied: int, now: float) -> Run | None:
     )
 
 
-def seeds_of(run: Run) -> tuple[tuple[int, str], ...]:
-    """Return what the run's deterministic values derive from, and from which record on."""
-    return run.seeds or ((0, f"{run.run_id}:0"),)
+def _patience(run: Run) -> float:
+    """Return how long the end of a child may wait for others, in seconds.
 
-
-def reseeded(run: Run, copied: int, seed: str) -> tuple[tuple[int, str], ...]:
-    """Return the seeds of a history that begins with *copied* records of *run*.
-
-    The code before the copied steps must draw what it drew when they were recorded, or their
-    inputs would differ; what is done anew draws from *seed*.
+    A look may replay the history, and a long one is worth looking at for several ends.
     """
-    return (*[each for each in seeds_of(run) if each[0] < copied], (copied, seed))
+    return run.cursor * 2e-4 if run.cursor >= 250 else 0.0
 
 
-def kept_by_retry(run: Run, steps: Sequence[StepRecord]) -> int:
-    """Return how many of its records a retry of *run* copies: those before the one that failed it.
+def has_room(run: Run) -> bool:
+    """Tell whether *run* can be told the end of one more child.
 
-    A failure that the flow handled is no reason to do again what was done since: only the step
-    whose error ended the run is, or the last one if it went wrong. Without one, the flow itself
-    raised, and mended code goes on after all that was recorded.
+    The inbox is written anew with every message: thousands of ends would cost millions of bytes.
     """
-    if run.status is Status.CANCELLED:
-        numbers = [step.number for step in steps if step.outcome is StepOutcome.CANCELLED]
-    elif run.status is Status.FAILED:
-        position = "" if run.error is None else run.error.position
-        numbers = [step.number for step in steps if step.position == position]
-        if not numbers and steps and steps[-1].outcome is not StepOutcome.VALUE:
-            numbers = [steps[-1].number]
-    else:
-        numbers = []
-    return numbers[0] if numbers else len(steps)
+    return sum(each.name.startswith(CHILD) for each in run.inbox) < _ROOM
+
+
+def notice_deferred(run: Run, now: float) -> Run | None:
+    """Tell the parent later: soon after the end, then less and less often, up to 5 minutes."""
+    wait = min(max(1.0, (now - (run.ended or now)) / 2), 300.0)
+    return evolve(run, wake=In(wait)) if run.notice else None
 
 
 def notice_sent(run: Run, terms: Terms) -> Run | None:

@@ -132,6 +132,9 @@ class StateShape(_Struct):
     seeds: tuple[tuple[_Count, str], ...] = ()
     deadline: _Time | None = None
     patches: tuple[str, ...] = ()
+    waits: bool = True  # whether the parent does
+    children: _Count = 0
+    unneeded: _Count = 0
 
 
 class RunRow(msgspec.Struct, array_like=True):

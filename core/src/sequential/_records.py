@@ -92,6 +92,9 @@ def pack_state(run: Run) -> bytes:
             run.seeds,
             run.deadline,
             run.patches,
+            run.parent is None or run.parent.waits,
+            run.children,
+            run.unneeded,
         )
     )
 
@@ -233,7 +236,7 @@ def _fill_run(row: RunRow, tags: Mapping[str, str], state: StateShape) -> Run:
         notice=state.notice,
         result=None if state.result is None else unpack_inside(state.result),
         error=_unpack_error(state.error),
-        parent=_unpack_parent(row.parent, state.at),
+        parent=_unpack_parent(row.parent, state.at, state.waits),
         tags=tags,
         progress=None if state.progress is None else unpack_inside(state.progress),
         trace=state.trace,
@@ -242,6 +245,8 @@ def _fill_run(row: RunRow, tags: Mapping[str, str], state: StateShape) -> Run:
         seeds=state.seeds,
         deadline=state.deadline,
         patches=state.patches,
+        children=state.children,
+        unneeded=state.unneeded,
         created=row.created,
         started=state.started,
         ended=row.ended,
@@ -250,12 +255,12 @@ def _fill_run(row: RunRow, tags: Mapping[str, str], state: StateShape) -> Run:
     )
 
 
-def _unpack_parent(run_id: str | None, position: str | None) -> Parent | None:
+def _unpack_parent(run_id: str | None, position: str | None, waits: object) -> Parent | None:
     if run_id is None and position is None:
         return None
     if run_id is None or position is None:
         raise ValueError("parent and its position `at` are not both there")
-    return Parent(run_id, position)
+    return Parent(run_id, position, bool(waits))
 
 
 def _unpack_open(s: OpenShape) -> Open:

@@ -23,9 +23,10 @@ class Asked(NamedTuple):
     Attributes:
         position: Where it stands.
         kind: What it is.
-        tool: ``category.name``, or the name of a signal, or empty.
+        tool: ``category.name``, the name of a signal, the flow of a child, or empty.
         fingerprint: Digest of the compared input, empty where there is none.
         input: The compared input as JSON, for people.
+        number: Of a wait for a child: how many were asked for before it.
     """
 
     position: str
@@ -33,6 +34,7 @@ class Asked(NamedTuple):
     tool: str = ""
     fingerprint: str = ""
     input: bytes | None = None
+    number: int = 0
 
 
 def agrees(record: StepRecord, asked: Asked, check: Check) -> bool:
@@ -44,6 +46,13 @@ def agrees(record: StepRecord, asked: Asked, check: Check) -> bool:
     if record.tool != asked.tool:
         return False
     return check == "names" or record.fingerprint == asked.fingerprint
+
+
+def name_of(record: StepRecord) -> str:
+    """Return what *record* is of in a word or two: ``api.user``, ``signal go``, ``sleep``."""
+    if record.kind is StepKind.TOOL:
+        return record.tool
+    return f"{record.kind} {record.tool}".rstrip()
 
 
 def describe_record(record: StepRecord) -> str:
@@ -83,6 +92,8 @@ def _describe(kind: StepKind, tool: str, data: bytes | None) -> str:
         StepKind.SIGNAL: f"wait for signal {tool!r}",
         StepKind.SLEEP: "sleep",
         StepKind.SAVE: "save point",
+        StepKind.CHILD: f"child run of {tool}",
+        StepKind.START: f"start of {tool}",
     }[kind]
     if not data:
         return words

@@ -38,6 +38,12 @@ class Commit(NamedTuple):
     steps: Sequence[StepRecord]
 
 
+class Create(NamedTuple):
+    """A child run. Answered by the `Run` that is stored under its id, whoever created it."""
+
+    run: Run
+
+
 class Perform(NamedTuple):
     """One attempt of a tool call, its lease kept alive meanwhile. Answered by `Performed`."""
 
@@ -110,7 +116,10 @@ class Observe(NamedTuple):
     event: Event
 
 
-Request = Load | Commit | Perform | Start | Await | Abandon | Wait | Send | Store | Fetch | Observe
+Outside = Load | Commit | Create | Store | Fetch | Send | Observe
+"""What is answered by a storage, a transport, or somebody who watches."""
+
+Request = Outside | Perform | Start | Await | Abandon | Wait
 Requests = Generator[Request, Any, T]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import time
 import uuid
 
+from ._model import Run
 from .errors import RunIdInvalid
+
+_LONGEST = 128
 
 _ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~.\-]{0,127}\Z", re.ASCII)
 
@@ -32,3 +37,18 @@ def new_run_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
+
+
+def child_run_id(parent: Run, position: str, chosen: str | None = None) -> str:
+    """Return the id of the child that *parent* begins at *position*: *chosen*, or always the same.
+
+    What a later generation begins is another run.
+    """
+    if chosen is not None:
+        return chosen
+    later = f"~g{parent.generation}" if parent.generation else ""
+    whole = f"{parent.run_id}~{position}{later}"
+    if len(whole) <= _LONGEST:
+        return whole
+    digest = base64.b32encode(hashlib.sha256(whole.encode()).digest()).decode().rstrip("=").lower()
+    return f"{parent.run_id[: _LONGEST - 1 - len(digest)]}~{digest}"

@@ -15,22 +15,13 @@ from ._abreast import Abreast
 from ._attempts import Settled, Waiting, first_message, read_message
 from ._events import RunEnded, StepRecorded
 from ._holding import Holding
-from ._model import (
-    At,
-    Open,
-    Run,
-    StepKind,
-    StepOutcome,
-    StepRecord,
-    evolve,
-)
+from ._model import At, Open, Run, StepKind, StepOutcome, StepRecord, evolve
 from ._outcomes import Paused
 from ._payload import RECORD_LIMIT
 from ._player import Obstacle, Over, Player, input_place
 from ._protocol import (
     CANCEL,
     NOW,
-    Gain,
     cancel_id,
     continue_as_new,
     end,
@@ -102,7 +93,7 @@ class Turn:
         strand = self.player.alone
         if strand is None or self._closing:
             return (yield from self._side_by_side())
-        if self._abreast is not None:
+        if self._abreast is not None or self.player.unneeded:
             yield from self._forget()
         holding, asked = self.holding, strand.asked
         assert asked is not None
@@ -124,10 +115,14 @@ class Turn:
     def _side_by_side(self) -> Requests[Paused | None]:
         """Go on with the steps of several strands until one is settled, or all wait."""
         abreast = yield from self._followed()
+        yield from self._settling.children.tell_unneeded()
         while True:
             self._look_again(abreast)
             # What is in flight is recorded first, whatever it is: it would be done again.
             closing = bool(self._closing or self._trouble()) or self._is_cancelled()
+            told = () if closing else (yield from abreast.told())
+            if told:
+                return (yield from self._record_all(told))
             came = yield from abreast.next(closing=closing)
             if came is None and abreast.flying:
                 yield from self._meanwhile(abreast)
@@ -148,7 +143,12 @@ class Turn:
         holding = self.holding
         if abreast.unsaved:
             terms, now = holding.engine.terms, holding.world.now()
-            yield from holding.commit(lambda run: keep(run, Gain(open=self._open(run)), now, terms))
+            children = self._settling.children
+
+            def saved(run: Run) -> Run:
+                return keep(run, children.gain(run, self._open(run)), now, terms)
+
+            yield from holding.commit(saved)
             abreast.unsaved = False
         elif abreast.listens:
             yield from holding.refresh()
@@ -177,7 +177,8 @@ class Turn:
         strands = self.player.strands
         assert strands is not None
         if self._abreast is None:
-            self._abreast = Abreast(self._settling.settle, self._now)
+            settling = self._settling
+            self._abreast = Abreast(settling.settle, settling.children.is_told, self._now)
             self._refuse_left()
             strands.fresh = list(strands.waiting.values())
         for position in strands.lately_dropped():
@@ -187,11 +188,15 @@ class Turn:
         return self._abreast
 
     def _forget(self) -> Requests[None]:
-        """Let go of what went on side by side: the flow goes on alone, or is over."""
+        """Let go of what went on side by side, and of children that are needed no more.
+
+        The flow goes on alone, or is over.
+        """
         if self._abreast is not None:
             abreast = yield from self._followed()
             assert not abreast.flying
             self._abreast = None
+        yield from self._settling.children.tell_unneeded()
 
     def _now(self) -> float:
         return self.holding.world.now()
@@ -271,7 +276,8 @@ class Turn:
         return (yield from self._paused(reason))
 
     def _opened(self, run: Run) -> Run:
-        return evolve(run, open=self._open(run))
+        gain = self._settling.children.gain(run)
+        return evolve(run, open=self._open(run), children=gain.children, unneeded=gain.unneeded)
 
     # -- committing --------------------------------------------------------------------------
 
@@ -283,23 +289,21 @@ class Turn:
         holding, op_id = self.holding, self.holding.world.token()
         records: list[StepRecord] = []
         done: list[str] = []
-        # Several are recorded together only where all of them took the same message.
         consumed = settled[0][1].consumed
+        if len(settled) > 1:
+            consumed = tuple(dict.fromkeys(each for _, ended in settled for each in ended.consumed))
         for strand, ended in settled:
             record = yield from self._written.record(strand, ended, op_id, len(records))
             records.append(record)
             done.append(record.position)
-        reason = (
-            ""
-            if self._troubles and self._trouble()
-            else self._closing or self._pause_reason(records)
-        )
+        stuck = self._troubles and self._trouble()
+        reason = "" if stuck else self._closing or self._pause_reason(records)
         parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
         terms, known, now = holding.engine.terms, holding.known, records[-1].ended
-        count = len(records)
+        count, children = len(records), self._settling.children
 
         def recorded(run: Run) -> Run:
-            gain = Gain(count, self._open(run, done), consumed)
+            gain = children.gain(run, self._open(run, done), count, consumed)
             return park(run, gain, NOW, known) if parks else keep(run, gain, now, terms)
 
         yield from holding.commit(recorded, op_id, records)
@@ -342,10 +346,15 @@ class Turn:
         """Park until the first of *waits* is over."""
         dues = [wait.open.due for wait in waits.values() if wait.open.due is not None]
         wake = At(min(dues)) if dues else None
-        consumed = tuple(dict.fromkeys(each for wait in waits.values() for each in wait.consumed))
-        gain = Gain(open={key: wait.open for key, wait in waits.items()}, consumed=consumed)
-        known = self.holding.known
-        yield from self.holding.commit(lambda run: park(run, gain, wake, known))
+        children, known = self._settling.children, self.holding.known
+        taken = dict.fromkeys(each for wait in waits.values() for each in wait.consumed)
+        consumed = (*taken, *children.surplus())
+        opened = {key: wait.open for key, wait in waits.items()}
+
+        def parked(run: Run) -> Run:
+            return park(run, children.gain(run, opened, consumed=consumed), wake, known)
+
+        yield from self.holding.commit(parked)
         self._abreast = None
         position, first = next(iter(waits.items()))
         return (yield from self._paused(first.reason, position))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from ._attempts import Attempts, Settled, Waiting, read_message
+from ._child_runs import ChildRuns
 from ._events import SignalDropped
 from ._failure import brief, error_value
 from ._holding import Holding
@@ -16,11 +17,12 @@ from ._model import Open, StepKind, StepOutcome
 from ._player import Obstacle, Player, expected
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Observe, Requests
-from ._steps import ContinueStep, SignalStep, SleepStep, Step, ToolStep
+from ._steps import ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from ._strands import Strand
 from .errors import FlowChanged
 
 NULL = b"null"
+_WITH_INPUT = (StepKind.TOOL, StepKind.CHILD)
 
 
 class OutOfTime:
@@ -31,9 +33,14 @@ OUT_OF_TIME = OutOfTime()
 
 
 class Settling:
-    """Settles the steps of one run."""
+    """Settles the steps of one run.
+
+    Attributes:
+        children: Its child runs.
+    """
 
     def __init__(self, holding: Holding, player: Player) -> None:
+        self.children = ChildRuns(holding, player)
         self._holding = holding
         self._player = player
 
@@ -55,15 +62,29 @@ class Settling:
         self.refuse_full()
         started = holding.world.now() if found is None else found.started
         if isinstance(step, ToolStep):
-            attempts = Attempts(holding, step, asked)
-            if not self._has_time(attempts.options.timeout):
-                return OUT_OF_TIME
-            return (yield from attempts.settle(found, started))
+            return (yield from self._call(step, asked, found, started))
         if isinstance(step, SignalStep):
             return (yield from self._signal(step, asked.position, found, started))
         if isinstance(step, SleepStep):
             return self._sleep(step, found, started)
+        if isinstance(step, ChildStep):
+            return (yield from self._child(step, asked, started))
         return Settled(StepOutcome.VALUE, NULL, started=started)
+
+    def _call(
+        self, step: ToolStep[Any], asked: Asked, found: Open | None, started: float
+    ) -> Requests[Settled | Waiting | OutOfTime]:
+        attempts = Attempts(self._holding, step, asked)
+        if not self._has_time(attempts.options.timeout):
+            return OUT_OF_TIME
+        return (yield from attempts.settle(found, started))
+
+    def _child(
+        self, step: ChildStep[Any], asked: Asked, started: float
+    ) -> Requests[Settled | Waiting | OutOfTime]:
+        if self.children.needs_time(step, asked) and not self._has_time(None):
+            return OUT_OF_TIME
+        return (yield from self.children.settle(step, asked, started))
 
     def check(self, strand: Strand) -> Open | None:
         """Return what is open where *strand* waits.
@@ -104,7 +125,7 @@ class Settling:
         check = self._holding.engine.check
         was = found.name if found.kind is StepKind.SIGNAL else found.tool
         same = found.kind is asked.kind and (check == "off" or was == asked.tool)
-        if check == "inputs" and asked.kind is StepKind.TOOL and found.fingerprint:
+        if check == "inputs" and asked.kind in _WITH_INPUT and found.fingerprint:
             payloads = self._holding.engine.payloads
             digest = payloads.fingerprint(asked.input or b"", found.fingerprint)
             same = same and found.fingerprint == digest

@@ -23,6 +23,9 @@ Steps = Generator[Any, Any, T]
 
 Errors = Literal["raise", "return"]
 
+OnCancel = Literal["cancel", "leave"]
+"""What becomes of a child run whose parent needs it no more: it is cancelled, or it goes on."""
+
 
 class StepNeverAwaited(RuntimeWarning):
     """A step was made in a flow and neither awaited nor yielded, so it never ran."""
@@ -139,6 +142,48 @@ class ContinueStep(Step[NoReturn]):
         return "continue as new"
 
 
+class ChildStep(Step[R_co]):
+    """A run of *flow* with *input*, begun by this run as its child.
+
+    Attributes:
+        flow: Name of the flow.
+        known: The flow itself, where it was given, for a process that has not registered it.
+        input: An object of its parameters by name, or its raw input.
+        waits: Whether the step is the child's end; else it is its start, and gives its id.
+        run_id: Chosen by the author; None for one that follows from where the step stands.
+        tags: Of the child.
+        on_cancel: What becomes of the child when the step is cancelled.
+        errors: What a child that did not complete does to the flow.
+    """
+
+    __slots__ = ("errors", "flow", "input", "known", "on_cancel", "run_id", "tags", "waits")
+
+    def __init__(  # noqa: PLR0913  (a run has as many parts)
+        self,
+        flow: str,
+        input: object,
+        *,
+        waits: bool,
+        known: object = None,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        on_cancel: OnCancel = "cancel",
+        errors: Errors = "raise",
+    ) -> None:
+        super().__init__()
+        self.flow = flow
+        self.input = input
+        self.waits = waits
+        self.known = known
+        self.run_id = run_id
+        self.tags = tags or {}
+        self.on_cancel = on_cancel
+        self.errors = errors
+
+    def __repr__(self) -> str:
+        return f"child run of {self.flow}" if self.waits else f"start of {self.flow}"
+
+
 def tool_call(
     category: str,
     name: str,
@@ -245,8 +290,10 @@ def _literal_tool(parts: object) -> Step[Any] | None:
 
 __all__ = [
     "NO_DEFAULT",
+    "ChildStep",
     "ContinueStep",
     "Errors",
+    "OnCancel",
     "SaveStep",
     "SignalStep",
     "SleepStep",

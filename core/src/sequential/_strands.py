@@ -209,6 +209,7 @@ class Strands:
         waiting: Those that wait for a step, by its position, in the order in which they asked.
         fresh: Branches among them that asked since this was last emptied.
         dropped: Positions of steps that were asked for and are needed no more, in that order.
+        unneeded: The same steps, and those that a cancel of the run ended, as they were asked for.
         ended: How the flow ended, once it has.
     """
 
@@ -218,6 +219,7 @@ class Strands:
         self.waiting: dict[str, Strand] = {}
         self.fresh: list[Strand] = []
         self.dropped: dict[str, None] = {}
+        self.unneeded: list[tuple[Step[Any], Asked]] = []
         self._untold: list[str] = []
         self._decided: dict[Fork, None] = {}
         self.ended: Ended | None = None
@@ -249,6 +251,11 @@ class Strands:
         """Return the positions that were dropped since this was last asked."""
         told, self._untold = self._untold, []
         return told
+
+    def forgo(self, strand: Strand) -> None:
+        """Note that what *strand* waits for is needed no more."""
+        if strand.step is not None and strand.asked is not None:
+            self.unneeded.append((strand.step, strand.asked))
 
     def discard(self) -> None:
         """Unwind all of it, the innermost branches first."""
@@ -331,6 +338,7 @@ class Strands:
         if strand.asked is not None:
             self.dropped[strand.asked.position] = None
             self._untold.append(strand.asked.position)
+            self.forgo(strand)
         self._give(strand, Ended(error=BranchCancelled()))
 
     def _tell(self, strand: Strand, step: Step[Any]) -> None:

@@ -15,14 +15,21 @@ from ._calls import read_answer_token
 from ._checking import takes_signal
 from ._events import RunEnded
 from ._json import is_unicode
+from ._kept import reseeded
 from ._model import At, Run, Status
 from ._opened import Opened
 from ._player import input_place
-from ._protocol import CANCEL, NOW, cancel_id, reseeded
+from ._protocol import CANCEL, NOW, cancel_id
 from ._run_id import check_run_id, new_run_id
 from ._storage_rules import is_same, tombstone
 from ._transport import ResumeMessage
-from .errors import OutcomeUnknown, PositionMissing, RunMissing, SignalMismatch
+from .errors import (
+    OutcomeUnknown,
+    PositionMissing,
+    RunMissing,
+    RunStatusWrong,
+    SignalMismatch,
+)
 
 _log = logging.getLogger("sequential")
 
@@ -133,9 +140,14 @@ class Tended(Opened):
         return accepted
 
     def terminate(self, run_id: str) -> Run:
-        """End the run as cancelled at once; none of its code runs any more."""
+        """End the run as cancelled at once; none of its code runs any more.
+
+        Its children are left to themselves.
+        """
         run = self._outside.terminate(check_run_id(run_id))
         self.plugins.observe(RunEnded(run, self.driver.time.now()))
+        if run.notice:
+            self.driver.tell_parent(run)
         return run
 
     def retry(self, run_id: str) -> Run:
@@ -181,8 +193,19 @@ class Tended(Opened):
         return self._sent(forked).run_id
 
     def purge(self, run_id: str) -> bool:
-        """Shrink an ended run to a tombstone, or remove its tombstone; False if it goes on."""
+        """Shrink an ended run to a tombstone, or remove its tombstone; False if it goes on.
+
+        Raises:
+            RunMissing: There is no such run.
+            RunStatusWrong: Its parent waits for its end and cannot be told of it just now.
+        """
         run = self.get(run_id)
+        if run.notice:
+            self.driver.tell_parent(run)
+            run = self.get(run_id)
+        if run.notice:
+            allowed = "a run whose parent knows of its end"
+            raise RunStatusWrong(run_id, run.status, "purge", allowed)
         try:
             return self.storage.purge(run)
         except OutcomeUnknown:

@@ -12,8 +12,8 @@ from . import _codec
 from ._attempts import Settled
 from ._failure import error_value
 from ._holding import Holding
-from ._model import ErrorValue, Payload, Run, Status, StepRecord
-from ._payload import INLINE_LIMIT, Place
+from ._model import ErrorValue, Payload, Status, StepRecord
+from ._payload import INLINE_LIMIT, Place, result_place
 from ._player import Over
 from ._replay import Asked
 from ._requests import Requests, Store
@@ -92,8 +92,3 @@ class Written:
             return None
         part = f"{asked.position}:input"
         return self._holding.engine.payloads.wrap_part(data, self._holding.run, part)
-
-
-def result_place(run: Run) -> Place:
-    """Return the place of a run's result."""
-    return Place(run.run_id, run.generation, "result")

@@ -24,6 +24,8 @@ message names is an attribute. This module knows nothing else of the package.
     ├── StepError                  raised inside a flow; flows may catch it
     │   ├── ToolError
     │   ├── SignalTimedOut
+    │   ├── ChildFailed
+    │   ├── ChildCancelled
     │   ├── QuorumLost
     │   ├── PollTimedOut
     │   └── CompensationFailed
@@ -302,6 +304,37 @@ class SignalTimedOut(StepError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"no signal {name!r} arrived in time")
+
+
+class ChildFailed(StepError):
+    """A child run failed, or could not be begun; the same on the first run and on every replay.
+
+    Attributes:
+        flow: Its flow.
+        run_id: Its id.
+        type: Name of the exception's class, as text; ``RunTaken`` when the id was another run's.
+        message: The exception's message, at most 4 KiB.
+        data: What was attached to it, plain data or None.
+    """
+
+    def __init__(
+        self, flow: str, run_id: str, type: str, message: str, data: object = None
+    ) -> None:
+        self.flow = flow
+        self.run_id = run_id
+        self.type = type
+        self.message = message
+        self.data = data
+        super().__init__(f"child run {run_id!r} of {flow} failed: {type}: {message}")
+
+
+class ChildCancelled(StepError):
+    """A child run was cancelled or terminated, and not by this run."""
+
+    def __init__(self, flow: str, run_id: str) -> None:
+        self.flow = flow
+        self.run_id = run_id
+        super().__init__(f"child run {run_id!r} of {flow} was cancelled")
 
 
 class QuorumLost(StepError):

@@ -152,7 +152,7 @@ def _waiting(run: Run) -> tuple[str, str, str, str, float | None]:
         if step.kind == "tool" and step.attempt > MANY_ATTEMPTS:
             why = f"{step.tool} has been tried {step.attempt - 1} times; {cut(step.error, 300)}"
             return "retrying", why, "mend what it calls; it goes on by itself", "", step.started
-    signals = any(each.kind == "signal" for each in run.open.values())
+    signals = any(each.kind in ("signal", "child") for each in run.open.values())
     if run.status is Status.PAUSED and run.wake is None and not signals:
         why = "nothing will ever look at it: it has no wake time and waits for no signal"
         return LOST, why, "`sequential doctor` tells more; terminate it, or send it a signal", \

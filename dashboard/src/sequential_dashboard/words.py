@@ -132,7 +132,8 @@ def waits_for(run: Run, now: float) -> str:
         return cut(f"{run.attention.reason}: {run.attention.message}")
     said = []
     for found in run.open.values():
-        what = {"signal": f"signal {found.name}", "sleep": "timer"}.get(found.kind, found.tool)
+        words = {"signal": f"signal {found.name}", "sleep": "timer", "child": f"run {found.tool}"}
+        what = words.get(found.kind, found.tool)
         if found.kind == "tool" and found.attempt > 1:
             what += f", attempt {found.attempt}"
         due = "" if found.due is None or found.due <= now else f" {ago(found.due, now)}"

@@ -69,7 +69,8 @@ def _damage(loaded: Loaded) -> str:
         return "it completed and has no result"
     if run.status is Status.FAILED and run.error is None:
         return "it failed and has no error"
-    waits = any(found.kind is StepKind.SIGNAL for found in run.open.values())
+    told = (StepKind.SIGNAL, StepKind.CHILD)
+    waits = any(found.kind in told for found in run.open.values())
     if run.status in (Status.PAUSED, Status.RUNNING) and run.wake is None and not waits:
         return "nothing will ever look at it: it has no wake time and waits for no signal"
     return ""

@@ -84,5 +84,7 @@ def waits(loaded: Loaded) -> Iterator[str]:
         if item.kind is StepKind.SIGNAL:
             answer = f"sequential signal {run.run_id} {item.name} JSON"
             yield f"waits for signal {item.name!r}; answer it with: {answer}"
+        elif item.kind is StepKind.CHILD:
+            yield f"waits for a child run of {item.tool}"
         elif item.due is not None and item.due > loaded.now + 1:
             yield f"waits until {moment(item.due)}"

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import _codec
+from .._abreast import CHILDREN_NAMED
 from .._app import Sequential
 from .._model import At, Payload, Run, Status, StepKind, StepOutcome, StepRecord
 from .._outcomes import Blocked, Busy, Completed, Failed, Missing, NotMine, Outcome, Paused, Purged
 from .._player import input_place
+from .._replay import name_of
 from .._storage import Loaded
 from ..errors import SequentialError
 
@@ -136,6 +138,7 @@ def run_data(run: Run, now: float) -> dict[str, Any]:
         "deadline": run.deadline,
         "tags": dict(run.tags),
         "parent": None if run.parent is None else run.parent.run_id,
+        "children": run.children,
         "stalls": run.stalls,
         "waiting_for": [found.name for found in run.open.values() if found.name],
         "error": None
@@ -149,7 +152,9 @@ def run_data(run: Run, now: float) -> dict[str, Any]:
 
 def opened(run: Run, now: float) -> list[str]:
     """Return one sentence per thing that is in flight or waited for."""
-    return [_opened(position, found, now) for position, found in run.open.items()]
+    said = [_opened(position, found, now) for position, found in run.open.items()]
+    many = sum(found.kind is StepKind.CHILD for found in run.open.values()) >= CHILDREN_NAMED
+    return [*said, f"and maybe more of {run.children:,} child runs begun"] if many else said
 
 
 def _opened(position: str, found: Any, now: float) -> str:
@@ -158,6 +163,7 @@ def _opened(position: str, found: Any, now: float) -> str:
         StepKind.SIGNAL: f"waits for signal {found.name!r}",
         StepKind.SLEEP: "sleeps",
         StepKind.SAVE: "save point",
+        StepKind.CHILD: f"waits for a child run of {found.tool}",
     }.get(found.kind, str(found.kind))
     due = ""
     if found.due is not None:
@@ -187,11 +193,13 @@ def input_value(app: Sequential, run: Run) -> Any:
 STEP_COLUMNS = ("STEP", "WHAT", "OUTCOME", "TRIES", "TOOK", "RESULT")
 
 
+_SILENT = (StepKind.SLEEP, StepKind.SAVE)
+"""Steps that come to nothing."""
+
+
 def what_of(step: StepRecord) -> str:
     """Return what a recorded step is, in a word or two."""
-    if step.kind is StepKind.TOOL:
-        return step.tool
-    return f"signal {step.tool}" if step.kind is StepKind.SIGNAL else str(step.kind)
+    return name_of(step)
 
 
 def step_value(app: Sequential, run: Run, step: StepRecord) -> Any:
@@ -207,7 +215,7 @@ def step_row(app: Sequential, run: Run, step: StepRecord) -> list[str]:
     value = step_value(app, run, step)
     if step.outcome is StepOutcome.ERROR and isinstance(value, Mapping):
         text = f"{value.get('type')}: {value.get('message')}"[:PREVIEW]
-    elif step.kind in (StepKind.TOOL, StepKind.SIGNAL) and step.outcome is StepOutcome.VALUE:
+    elif step.kind not in _SILENT and step.outcome is StepOutcome.VALUE:
         text = preview(value)
     elif step.outcome is StepOutcome.CANCELLED and isinstance(value, Mapping):
         text = str(value.get("reason", ""))[:PREVIEW]

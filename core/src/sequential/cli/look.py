@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .._app import Sequential
-from .._model import Run, Status
+from .._model import Run, Status, StepKind
 from .._outcomes import Blocked, Failed
 from .._run_id import check_run_id
 from .._storage import Loaded
@@ -41,6 +41,9 @@ _SHOWN = {
 """Words that are shown and not stored, and the stored status that each is part of."""
 
 _COUNTS = ("FLOW", "STATUS", "RUNS")
+_CHILDREN = 20
+"""Children that `show` lists."""
+
 WORDS = [*(str(status) for status in Status), *_SHOWN]
 
 
@@ -74,6 +77,7 @@ def filters(command: F) -> F:
 @click.option(
     "--before", type=as_moment, metavar="MOMENT", help="Created before, such as 7d or 2026-01-31."
 )
+@click.option("--parent", metavar="RUN", help="Only the children of this run.")
 @click.option("--search", metavar="TEXT", help="Only runs whose id begins with this.")
 @click.option("--after", metavar="TOKEN", help="Where the page before ended.")
 @click.option("--count", "counts", is_flag=True, help="How many there are, by flow and status.")
@@ -86,6 +90,7 @@ def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
     since: datetime | None,
     before: datetime | None,
     search: str | None,
+    parent: str | None,
     limit: int,
     after: str | None,
     counts: bool,
@@ -99,6 +104,7 @@ def list_command(  # noqa: PLR0913, PLR0917  (one parameter per option)
         "since": since,
         "before": before,
         "search": search,
+        "parent": parent,
     }
     if counts:
         _count(session, statuses, asked)
@@ -218,11 +224,25 @@ def _print_run(session: Session, app: Sequential, loaded: Loaded) -> None:
     if loaded.steps:
         output.text("")
         output.table(STEP_COLUMNS, step_rows(app, loaded))
+    _print_children(session, app, loaded)
     waits = opened(run, loaded.now)
     if waits:
         output.text("")
         for line in waits:
             output.text(line)
+
+
+def _print_children(session: Session, app: Sequential, loaded: Loaded) -> None:
+    """Print the newest children of a run that has any, one a line."""
+    run = loaded.run
+    if not run.children and all(step.kind is not StepKind.START for step in loaded.steps):
+        return
+    page = app.find(parent=run.run_id, limit=_CHILDREN)
+    session.output.text("")
+    for child in page.runs:
+        session.output.text(f"child {child.run_id}: {child.flow}, {word(child, loaded.now)}")
+    if page.next is not None:
+        session.output.text(f"and more: sequential list --parent {run.run_id}")
 
 
 def _header(app: Sequential, loaded: Loaded) -> dict[str, str]:

@@ -131,10 +131,10 @@ class _Disk(KeptMemory):
     def restart(self) -> None:
         """Let a new process begin, after the lease of the lost one has run out."""
         self._lost, self._doom = False, None
-        run = self._runs.get(RUN_ID)
-        if run is not None and run.status is Status.RUNNING:
-            # The lease ends without time passing, so that results that hold times stay equal.
-            self._runs[RUN_ID] = evolve(run, wake=At(self._clock.now()))
+        for run in self.runs:
+            if run.status is Status.RUNNING:
+                # Leases end without time passing, so that results that hold times stay equal.
+                self._runs[run.run_id] = evolve(run, wake=At(self._clock.now()))
 
     @property
     def run(self) -> Run:

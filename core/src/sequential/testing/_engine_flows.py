@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._calls import ToolContext
+from .._children import run_child
 from .._parallel import gather
 from .._registry import Registry, flow, tool
 from .._steps import Steps, continue_as_new, save, sleep, tool_call, wait_for_signal
@@ -30,6 +31,7 @@ RESULTS = {
     "counting": (b"3",),
     "spread": (b"[1,2,3,4]",),
     "spread-once": (b"[1,2]", b"[-1,2]"),
+    "family": (b"[1,2]",),
 }
 """What each flow returns, undisturbed or not, as it is stored."""
 
@@ -218,6 +220,14 @@ def _longer_ones(known: Registry, tools: dict[str, Tool]) -> None:
         if number < 3:
             yield from continue_as_new({"number": number})
         return number
+
+    @flow(name="single", registry=known)
+    async def single() -> int:
+        return int(await tools["first"](1))
+
+    @flow(name="family", registry=known)
+    async def family() -> list[int]:
+        return [await run_child(single), await tools["second"](2)]
 
     @flow(name="journey", registry=known)
     def journey(number: int = 1) -> Steps[list[object]]:

@@ -60,6 +60,9 @@ class Cast:
         self.missing: tuple[str, str] | None = None
         self.registry = Registry()
         self.registry.add_flow(_Watched(flow, self.caught))
+        for name, other in registry.flows.items():
+            # What it begins as its children by name.
+            self.registry.flows.setdefault(name, other)
         for key, given in tools.items():
             self.registry.add_tool(_stand_in(key, given, registry))
 

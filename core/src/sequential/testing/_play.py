@@ -13,13 +13,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from .. import _codec
 from .._app import Sequential
+from .._carrying import carry_children
 from .._flights import InTurn
 from .._flow import Flow
 from .._memory import MemoryStorage
-from .._model import OPEN_STATUSES, Run, StepKind, StepOutcome, StepRecord, evolve
+from .._model import OPEN_STATUSES, At, Run, StepOutcome, StepRecord, evolve
 from .._outcomes import Blocked, Busy, Cancelled, Completed, Failed, Outcome, Paused
 from .._pause import PausePolicy
 from .._registry import REGISTRY, Registry
+from .._replay import name_of
 from .._storage import STALE, Stale
 from ..errors import RunBlocked, RunCancelled, RunFailed, ToolNotFound
 from ._clock import FakeClock
@@ -43,7 +45,8 @@ class PlayedStep(NamedTuple):
 
     Attributes:
         position: Such as ``"0"``.
-        what: ``category.name`` of a tool call, ``signal name``, ``sleep`` or ``save``.
+        what: ``category.name`` of a tool call, ``signal name``, ``child flow``, ``start flow``,
+            ``sleep`` or ``save``.
         input: Of a tool call, without ignored parameters; None where there is none.
         outcome: ``value``, ``error``, ``timeout`` or ``cancelled``.
         value: The result; of an error an object with ``type`` and ``message``.
@@ -130,11 +133,16 @@ class Script:
 
 
 class KeptMemory(MemoryStorage):
-    """Memory that also tells the records of earlier generations, and is the same each time."""
+    """Memory that also tells the played run's earlier records, and is the same each time."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.records: list[StepRecord] = []
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """All runs: the one that is played, and its children."""
+        return list(self._runs.values())
 
     @property
     def deployment(self) -> str:
@@ -144,7 +152,7 @@ class KeptMemory(MemoryStorage):
     def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
         """Write as the contract says, and remember *steps*."""
         answer = super().commit(run, expect, steps)
-        if answer is not STALE:
+        if answer is not STALE and run.run_id == RUN_ID:
             self.records.extend(steps)
         return answer
 
@@ -192,10 +200,13 @@ class Stage:
             outcome = self.app.execute(RUN_ID)
             if not isinstance(outcome, Paused | Busy):
                 return outcome
-            wake = outcome.until if isinstance(outcome, Busy) else outcome.wake
-            if wake is None:
+            if carry_children(self.app, RUN_ID, self.clock.now):
+                continue
+            self._refuse_blocked()
+            wakes = [run.wake.time for run in self._concerned() if isinstance(run.wake, At)]
+            if not wakes:
                 raise RunBlocked(RUN_ID, self._awaited())
-            self.clock.advance(max(0.0, wake.time - self.clock.now()))
+            self.clock.advance(max(0.0, min(wakes) - self.clock.now()))
         reason = f"it has not ended after {_MOST_TURNS:,} invocations; let a fake end its loop"
         raise RunBlocked(RUN_ID, reason)
 
@@ -205,8 +216,22 @@ class Stage:
         if due and self.app.get(RUN_ID).status in OPEN_STATUSES:
             self.app.cancel(RUN_ID)
 
+    def _concerned(self) -> Sequence[Run]:
+        """Return the open runs that the play is about: not those that nobody waits for."""
+        return [
+            run
+            for run in self.storage.runs
+            if run.status in OPEN_STATUSES and (run.parent is None or run.parent.waits)
+        ]
+
+    def _refuse_blocked(self) -> None:
+        for run in self._concerned():
+            if run.attention is not None:
+                raise self._obstacle(self.app.outcome(run))
+
     def _awaited(self) -> str:
-        (position, found), *_ = self.app.get(RUN_ID).open.items()
+        run = next(each for each in self._concerned() if not each.children)
+        (position, found), *_ = run.open.items()
         given = ", ".join(sorted(self.script.signals)) or "none"
         return (
             f"step {position} waits for the signal {found.name!r}, which never comes (given:"
@@ -250,9 +275,7 @@ class Stage:
     def _step(self, record: StepRecord) -> PlayedStep:
         run = evolve(self.app.get(RUN_ID), generation=record.generation)
         given = None if record.input is None else _codec.decode(record.input.data)
-        signal = record.kind is StepKind.SIGNAL
-        what = f"signal {record.tool}" if signal else record.tool or str(record.kind)
-        value = self.app.value(run, record)
+        what, value = name_of(record), self.app.value(run, record)
         return PlayedStep(record.position, what, given, record.outcome, value, record.attempts)
 
 
@@ -268,7 +291,9 @@ def play(  # noqa: PLR0913  (what is played, each with a default)
 ) -> Played[R]:
     """Play *flow* to its end, with fake tools and without waiting; return what happened.
 
-    Sleeps, timeouts and waits between attempts pass at once. Nothing leaves the process.
+    Sleeps, timeouts and waits between attempts pass at once. Nothing leaves the process. Child
+    runs that the flow waits for are played too, with the same fakes; those that it only starts
+    are not.
 
     Args:
         flow: In either style.

@@ -29,6 +29,7 @@ from .._requests import (
     Arrival,
     Await,
     Commit,
+    Create,
     Engine,
     Fetch,
     Load,
@@ -100,9 +101,8 @@ class Stage:
     def start(self, flow: str, given: bytes = b"{}", run_id: str = "r") -> str:
         """Create a paused run that is due now."""
         payload, digest = self.outside.input_payload(run_id, given)
-        self.outside.create(
-            Run(run_id, flow, payload, wake=NOW, asked=digest, created=self.clock.now())
-        )
+        now = self.clock.now()
+        self.outside.create(Run(run_id, flow, payload, wake=NOW, asked=digest, created=now))
         return run_id
 
     def run(self, run_id: str = "r") -> Run:
@@ -114,8 +114,7 @@ class Stage:
     def steps(self, run_id: str = "r") -> list[StepRecord]:
         """Return the stored records of the run's generation."""
         loaded = self.storage.load(run_id)
-        assert loaded is not None
-        return list(loaded.steps)
+        return list(loaded.steps if loaded else ())
 
     def count(self, tool: str) -> int:
         """Return how often *tool* was executed."""
@@ -372,6 +371,7 @@ class Invocation:
 
     _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
         Commit: _commit,
+        Create: lambda self, asked: self.process.storage.create(asked.run),
         Load: _load,
         Send: lambda self, asked: self.process.stage.send(asked.run.run_id, asked.delay),
         Wait: lambda self, asked: self.process.stage.clock.advance(asked.seconds),

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from .. import _codec
 from .._app import Sequential
 from .._flow import Flow
-from .._model import Run, StepKind, StepRecord
+from .._model import Run, StepRecord
 from .._registry import REGISTRY, Registry
+from .._replay import name_of
 from ..errors import RunBlocked, RunCancelled, RunFailed
 from ._fakes import Fakes
 from ._play import EACH_STEP, RUN_ID, KeptMemory, Played, PlayedStep, Script, Stage
@@ -133,7 +134,6 @@ def _error(run: Run) -> RunFailed | RunCancelled | None:
 def _step(record: StepRecord) -> PlayedStep:
     given = None if record.input is None else _codec.decode(record.input.data)
     value = _codec.decode(record.value.data)
-    what = f"signal {record.tool}" if record.kind is StepKind.SIGNAL else record.tool
     return PlayedStep(
-        record.position, what or str(record.kind), given, record.outcome, value, record.attempts
+        record.position, name_of(record), given, record.outcome, value, record.attempts
     )

@@ -6,7 +6,7 @@ const COLORS = { value: "green", completed: "green", error: "red", failed: "red"
   timeout: "orange", retrying: "orange", stalled: "orange", blocked: "orange", cancelled: "gray",
   running: "violet", waiting: "blue", due: "blue" };
 const BAD = new Set(["error", "failed", "timeout", "stalled", "blocked", "quarantined", "retrying"]);
-const WAITS = new Set(["sleep", "signal", "backoff"]);
+const WAITS = new Set(["sleep", "signal", "child", "backoff"]);
 const INSIDE = new Set(["run", "branch"]);  // they last as long as what is below them
 const PLAIN = { text: "#222", background: "#fff", border: "#ccc", "secondary-background": "#eee",
   primary: "#06c", gray: "#888" };

@@ -16,13 +16,16 @@ from sequential.storage import Loaded
 from ..words import cut, moment, state_of, wake_of
 from .spans import Span
 
-KINDS = ("working", "retrying", "signal", "timer", "queued", "blocked", "stalled", "ended")
+KINDS = (
+    "working", "retrying", "signal", "child", "timer", "queued", "blocked", "stalled", "ended",
+)  # fmt: skip
 """Where time goes, in the order in which a ledger shows it."""
 
 WORDS = {
     "working": "working: tools and the flow's own code",
     "retrying": "in steps that took several attempts, with the waits between them",
     "signal": "waiting for a signal",
+    "child": "waiting for a child run",
     "timer": "sleeping",
     "queued": "waiting for an invocation",
     "blocked": "blocked: a deploy or a person must act",
@@ -66,7 +69,7 @@ def pieces_of(loaded: Loaded, spans: Sequence[Span]) -> list[Piece]:
     """
     root = spans[0]
     end = max(root.start, root.end if root.end is not None else loaded.now)
-    leaves = [each for each in spans if each.is_leaf and each.kind != "child"]
+    leaves = [each for each in spans if each.is_leaf and not each.run_id]
     near = _Neighbours(leaves)
     found: list[Piece] = []
     at = root.start
@@ -143,8 +146,8 @@ def _rank(span: Span) -> int:
 
 
 def _doing(span: Span) -> tuple[str, str]:
-    if span.kind == "signal":
-        return "signal", f"waiting for {span.name}"
+    if span.kind in ("signal", "child"):
+        return span.kind, f"waiting for {span.name}"
     if span.kind == "sleep":
         return "timer", "sleeping"
     if span.status == "stalled":

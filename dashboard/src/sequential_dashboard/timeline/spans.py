@@ -20,7 +20,7 @@ MOST = 20_000
 ADDED = frozenset({"attempt", "backoff", "invocation", "foreign"})
 """Kinds of rows that only a span store knows of."""
 
-_WAITS = ("sleep", "signal")
+_WAITS = ("sleep", "signal", "child")
 
 
 class Span(NamedTuple):
@@ -29,8 +29,9 @@ class Span(NamedTuple):
     Attributes:
         key: What it is found by: the position of a step, ``run`` for the run itself.
         parent: Index of the row above it in the tree, -1 for the run.
-        kind: ``run``, ``branch``, ``tool``, ``sleep``, ``signal``, ``save`` or ``child``; of what
-            a span store adds ``attempt``, ``backoff``, ``invocation`` or ``foreign``.
+        kind: ``run``, ``branch``, ``tool``, ``sleep``, ``signal``, ``save``, ``start`` or
+            ``child``: the wait for a child run, or that run itself; of what a span store adds
+            ``attempt``, ``backoff``, ``invocation`` or ``foreign``.
         name: For people, at most 120 characters.
         status: ``value``, ``error``, ``timeout`` or ``cancelled`` once it is over; before,
             ``running``, ``waiting``, ``retrying`` or ``stalled``. The run's own word for the run.
@@ -87,6 +88,12 @@ def spans_of(loaded: Loaded, children: Sequence[Run] = ()) -> list[Span]:
     return [root, *_tree(leaves)]
 
 
+_NAMES = {
+    "signal": "signal {}", "sleep": "sleep", "save": "save point", "child": "child {}",
+    "start": "start {}",
+}  # fmt: skip
+
+
 def cut_off(loaded: Loaded) -> int:
     """Return how many of the first steps have no row."""
     return max(0, len(loaded.steps) - MOST)
@@ -100,9 +107,9 @@ def place(key: str) -> tuple[int, ...]:
 
 def _recorded(step: StepRecord) -> Span:
     kind = str(step.kind)
-    name = {"signal": f"signal {step.tool}", "sleep": "sleep", "save": "save point"}.get(kind)
+    name = _NAMES.get(kind, "{}").format(step.tool)
     return Span(
-        step.position, 0, kind, cut(name or step.tool or kind), str(step.outcome),
+        step.position, 0, kind, cut(name or kind), str(step.outcome),
         step.started, max(step.started, step.ended), step.attempts, step.fence,
     )  # fmt: skip
 
@@ -128,10 +135,10 @@ def _in_flight(loaded: Loaded) -> Iterator[Span]:
             status = "stalled"
         else:
             status = "retrying" if found.attempt > 1 or found.error else "running"
-        name = {"signal": f"signal {found.name}", "sleep": "sleep"}.get(kind, found.tool or kind)
+        name = _NAMES.get(kind, "{}").format(found.name if kind == "signal" else found.tool)
         start = found.started or run.started or run.created
         yield Span(
-            position, 0, kind, cut(name), status, start, None, found.attempt, 0,
+            position, 0, kind, cut(name or kind), status, start, None, found.attempt, 0,
             found.due, cut(found.error),
         )  # fmt: skip
 
@@ -145,7 +152,7 @@ def _child(run: Run, now: float) -> Span:
 
 
 def _order(span: Span) -> tuple[tuple[int, ...], bool, float]:
-    return place(span.key), span.kind == "child", span.start
+    return place(span.key), bool(span.run_id), span.start
 
 
 def _tree(leaves: Iterable[Span]) -> list[Span]:
@@ -164,7 +171,7 @@ def _tree(leaves: Iterable[Span]) -> list[Span]:
         return indexes[key]
 
     for span in sorted(leaves, key=_order):
-        if span.kind == "child":
+        if span.run_id:
             above = span.key.partition("@")[0]
             parent = indexes.get(above, 0)
         else:

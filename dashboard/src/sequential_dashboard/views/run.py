@@ -41,8 +41,9 @@ _LOADED, _DRAWN = "run_loaded", "run_drawn"
 """Where the session keeps the one run that it looks at."""
 
 _COLORS = {
-    "working": "#2e9e5b", "retrying": "#e08a1e", "signal": "#4c7bd9", "timer": "#9db7ea",
-    "queued": "#b9b9c3", "blocked": "#d9534f", "stalled": "#a94442", "ended": "#8c8c96",
+    "working": "#2e9e5b", "retrying": "#e08a1e", "signal": "#4c7bd9", "child": "#7a5bd0",
+    "timer": "#9db7ea", "queued": "#b9b9c3", "blocked": "#d9534f", "stalled": "#a94442",
+    "ended": "#8c8c96",
 }  # fmt: skip
 
 
