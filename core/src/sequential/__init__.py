@@ -12,7 +12,7 @@ from ._outcomes import Outcome
 from ._parallel import Raced, gather, map_tool, race
 from ._protocol import Terms
 from ._registry import Registry, flow, tool
-from ._scope import deprecate_patch, det, is_pausing, logger, patched
+from ._scope import deprecate_patch, det, is_pausing, logger, patched, set_progress
 from ._steps import (
     Step,
     Steps,
@@ -68,6 +68,7 @@ __all__ = [
     "patched",
     "race",
     "save",
+    "set_progress",
     "sleep",
     "sleep_until",
     "tool",
