@@ -15,17 +15,21 @@ from sequential import (
     Sequential,
     Steps,
     ToolContext,
+    deprecate_patch,
     det,
     flow,
     gather,
     map_tool,
+    patched,
     race,
     save,
+    set_progress,
     sleep,
     tool,
     tool_call,
     wait_for_signal,
 )
+from sequential.outcomes import Progress
 from sequential.patterns import Arrived, Saga, as_completed, poll, quorum, remind, saga, shield
 
 
@@ -144,7 +148,20 @@ def in_parallel_by_steps(user_id: int) -> Steps[int]:
     return both[1]
 
 
+@flow(version="2", compatible={"1"})
+async def changed(user_id: int) -> User:
+    set_progress({"done": 1, "total": 2})
+    deprecate_patch("older")
+    if assert_type(patched("newer"), bool):
+        return await fetch_user(user_id, fresh=True)
+    return await get_user(user_id)
+
+
 def outside(app: Sequential) -> None:
+    assert_type(app.run(changed, {"user_id": 1}, deadline=timedelta(hours=1)), User)
+    assert_type(app.progress("one"), Progress | None)
+    assert_type(app.answer("token", User(1, "Ada")), bool)
+    assert_type(next(app.follow("one", every=1)), Progress)
     assert_type(app.run(generator, {"user_id": 1}), str)
     assert_type(app.run(coroutine, {"user_id": 1}, run_id="one"), User)
     assert_type(app.run("coroutine", {"user_id": 1}), Any)

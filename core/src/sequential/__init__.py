@@ -13,7 +13,7 @@ from ._outcomes import Outcome
 from ._parallel import Raced, gather, map_tool, race
 from ._protocol import Terms
 from ._registry import Registry, flow, tool
-from ._scope import deprecate_patch, det, is_pausing, logger, patched
+from ._scope import deprecate_patch, det, is_pausing, logger, patched, set_progress
 from ._steps import (
     Step,
     Steps,
@@ -74,6 +74,7 @@ __all__ = [
     "race",
     "run_child",
     "save",
+    "set_progress",
     "sleep",
     "sleep_until",
     "start_child",

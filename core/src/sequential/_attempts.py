@@ -74,7 +74,7 @@ class Attempts:
             if self.options.mode == "at-most-once":
                 yield from self._announce(state)
             begun = holding.world.now()
-            done: Performed = yield Perform(self._call(state), holding.run)
+            done: Performed = yield Perform(self._call(state), holding.beside(holding.run))
             self._go_on_with(done)
             if holding.engine.observed:
                 yield Observe(self._event(state, done, begun))

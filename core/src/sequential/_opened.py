@@ -6,27 +6,28 @@ Puts the parts together, and looks. What is done to runs stands in `_tending` an
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, cast, get_args
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
 from ._checking import Replayed, hold_against, replay
-from ._clock import SYSTEM_CLOCK, Clock
+from ._clock import SYSTEM_CLOCK, Clock, seconds_of
 from ._config import load, shown_url
 from ._drive import Driver, token
 from ._invoke import outcome_of
-from ._model import Run, Status, StepRecord
+from ._model import OPEN_STATUSES, Run, Status, StepRecord
 from ._observing import Observing, Telling
 from ._outcomes import Outcome
 from ._outside import Outside
 from ._pause import PausePolicy
 from ._payload import Payloads, PlainPayloads
-from ._player import value_place
+from ._player import progress_place, value_place
 from ._plugins import Plugins
+from ._progress import Progress, progress_of
 from ._protocol import Terms
 from ._registry import REGISTRY, Registry
 from ._replay import Check
@@ -276,6 +277,43 @@ class Opened:
     def value(self, run: Run, step: StepRecord) -> Any:
         """Return the decoded result of *step*; of a failed step, its error as an object."""
         return _codec.decode(self._outside.data_of(step.value, value_place(run, step.position)))
+
+    def progress(self, run: str | Run) -> Progress | None:
+        """Return what the run, or the one of that id, has published with `set_progress`, if it has.
+
+        Reads the record and no history.
+
+        Raises:
+            RunMissing: There is no such run.
+            ValuesError: It cannot be opened here.
+        """
+        found = self.get(run) if isinstance(run, str) else run
+        payload = found.progress
+        if payload is None:
+            return None
+        data = self.engine.payloads.unwrap(payload, progress_place(found.run_id))
+        return progress_of(_codec.decode(data))
+
+    def follow(self, run_id: str, every: timedelta | float = 0.5) -> Iterator[Progress]:
+        """Yield the progress of the run whenever it has changed, until the run has ended.
+
+        Args:
+            run_id: The run.
+            every: Between two looks at its record, in seconds when a number.
+
+        Raises:
+            RunMissing: There is no such run.
+        """
+        seconds, last = seconds_of(every), None
+        while True:
+            run = self.get(run_id)
+            found = self.progress(run)
+            if found is not None and found != last:
+                yield found
+                last = found
+            if run.status not in OPEN_STATUSES:
+                return
+            self.clock.wait(seconds)
 
     def probe(self) -> Probe:
         """Verify, by trying, that the storage keeps its contract."""

@@ -83,6 +83,7 @@ class Player:
         self._quiet = quiet
         self._children = 0
         self._later: dict[str, StepRecord] | None = None
+        self._said: tuple[bytes, Payload] | None = None
         self._thrown: list[tuple[BaseException, str]] = []
 
     @property
@@ -350,9 +351,20 @@ class Player:
 
     def told(self, run: Run) -> Run:
         """Return *run* with what the flow has said beside its steps, for its next commit."""
-        patches = {} if self.strands is None else self.strands.scope.patches
-        fresh = [each for each, given in patches.items() if given and each not in run.patches]
-        return evolve(run, patches=(*run.patches, *fresh)) if fresh else run
+        if self.strands is None:
+            return run
+        scope = self.strands.scope
+        fresh = [each for each, given in scope.patches.items() if given and each not in run.patches]
+        if fresh:
+            run = evolve(run, patches=(*run.patches, *fresh))
+        if scope.said is None:
+            return run
+        if self._said is None or self._said[0] is not scope.said:
+            # Once: sealed again, the same would be other bytes.
+            place = progress_place(run.run_id)
+            self._said = scope.said, self.engine.payloads.wrap(scope.said, place)
+        payload = self._said[1]
+        return run if payload == run.progress else evolve(run, progress=payload)
 
     def discard(self) -> None:
         """Unwind the flow, if it was called."""
@@ -381,6 +393,11 @@ def expected(step: SignalStep[Any]) -> str:
 def input_place(run_id: str) -> Place:
     """Return the place of a run's input, which later generations may share."""
     return Place(run_id, 0, "input")
+
+
+def progress_place(run_id: str) -> Place:
+    """Return the place of what a run says of its progress, which later generations keep."""
+    return Place(run_id, 0, "progress")
 
 
 def value_place(run: Run, position: str) -> Place:

@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from . import _codec
 from ._json import is_unicode
+from ._progress import PROGRESS_LIMIT
+from .errors import NotEncodable
 
 
 class Scope:
@@ -31,12 +34,13 @@ class Scope:
         run_id: The run.
         created: When it was created.
         patches: Whether each patch that was asked for is in; those that the record has are.
+        said: Progress, encoded, that the flow has published since it was called.
         gone: The first patch that code insisted on in a run without it.
     """
 
     __slots__ = (
         "behind", "created", "draws", "gone", "now", "patches", "pausing", "records", "replaying",
-        "run_id", "seeds",
+        "run_id", "said", "seeds",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +61,7 @@ class Scope:
         self.pausing = False
         self.patches: dict[str, bool] = {}
         self.gone = ""
+        self.said: bytes | None = None
 
     def is_patched(self, patch: str) -> bool:
         """Tell, the same for the whole run, whether it came to *patch* with the patch in its code.
@@ -101,6 +106,30 @@ class Det:
 
 
 det = Det()
+
+
+def set_progress(value: object) -> None:
+    """Publish how far this run is, for clients, the command line and the dashboard.
+
+    Stored with whatever the run commits next: a step, a pause, an attempt that failed, its end; or
+    with the renewal of its lease, while a tool takes long. Silent on replay, and no part of what a
+    replay compares. A number from 0 to 1, an object with ``done``, ``total`` and ``text``, and a
+    text are shown as such.
+
+    Args:
+        value: Anything that can be stored, up to 4 KiB encoded.
+
+    Raises:
+        NotEncodable: It cannot be stored, or is larger.
+        RuntimeError: Called outside a flow.
+    """
+    scope = _scope("set_progress()")
+    data = _codec.encode(value)
+    if len(data) > PROGRESS_LIMIT:
+        reason = f"progress has {len(data):,} bytes of {PROGRESS_LIMIT:,}; publish less of it"
+        raise NotEncodable("$", type(value).__name__, reason)
+    if not scope.replaying:
+        scope.said = data
 
 
 def patched(patch: str) -> bool:

@@ -1,4 +1,4 @@
-"""What `Sequential.execute` and `Sequential.wait` answer: one class per outcome, to match on."""
+"""What `Sequential` says of runs: one class per outcome, to match on, and `Progress`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ._outcomes import (
     Purged,
     Quarantined,
 )
+from ._progress import Progress
 
 __all__ = [
     "Blocked",
@@ -28,6 +29,7 @@ __all__ = [
     "NotMine",
     "Outcome",
     "Paused",
+    "Progress",
     "Purged",
     "Quarantined",
 ]

@@ -21,7 +21,7 @@ from .tools import Tool
 from .values import Values
 from .words import ago, cut, lasting, moment, state_of, waits_for
 
-RUN_COLUMNS = ("Run", "Flow", "State", "Steps", "Created", "Took", "Waits for, or why")
+RUN_COLUMNS = ("Run", "Flow", "State", "Steps", "Progress", "Created", "Took", "Waits for, or why")
 
 
 def run_address(run_id: str, step: str = "") -> str:
@@ -36,8 +36,10 @@ def run_cells(run: Run, now: float, values: Values) -> list[Any]:
     why = waits_for(run, now)
     if run.error is not None:
         why = cut(f"{run.error.type}: {run.error.message}")
+    found = values.of_progress(run)
     return [
-        run.run_id, run.flow, state_of(run, now), run.cursor, moment(run.created),
+        run.run_id, run.flow, state_of(run, now), run.cursor,
+        "" if found is None else cut(found.text), moment(run.created),
         lasting(max(0.0, end - run.created)), values.text(why),
     ]  # fmt: skip
 

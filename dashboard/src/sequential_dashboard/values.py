@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sequential import Sequential
 from sequential.codecs import Place
 from sequential.errors import SequentialError
-from sequential.outcomes import Completed
+from sequential.outcomes import Completed, Progress
 from sequential.redaction import redacted, redacted_text
 from sequential.storage import Payload, Run, Status, StepRecord, decode_value
 
@@ -68,6 +68,14 @@ class Values:
             return Value(None, run.result.size, f"it cannot be read here: {error}")
         found = outcome.result if isinstance(outcome, Completed) else None
         return self._shown(found, run.result.size)
+
+    def of_progress(self, run: Run) -> Progress | None:
+        """Return what *run* has published, as far as this viewer may see it."""
+        try:
+            found = self._app.progress(run)
+        except SequentialError:
+            return None
+        return None if found is None else found._replace(text=self.text(found.text)[:PREVIEW])
 
     def of_step(self, run: Run, step: StepRecord) -> Value:
         """Return the result of *step*; of a failed one, its error as data."""

@@ -12,12 +12,14 @@ from typing import Any
 
 from .._app import Sequential
 from .._model import StepKind
+from .._progress import Progress
 from .._storage import Loaded
-from ..errors import StorageError
+from ..errors import StorageError, ValuesError
 from ._output import Output, shown
 from ._views import moment, what_of
 
 _EVERY = 0.2  # seconds between two looks
+_BAR = 20  # characters
 
 
 @contextmanager
@@ -64,16 +66,29 @@ def _watch(output: Output, app: Sequential, run_id: str, say: Say, stop: threadi
         if loaded is None:
             continue
         seen = max(0, loaded.run.cursor - 1)
-        say(_standing(loaded))
+        say(_standing(app, loaded))
         for text in waits(loaded):
             if text not in told:
                 told.add(text)
                 output.note(text)
 
 
-def _standing(loaded: Loaded) -> str:
+def _standing(app: Sequential, loaded: Loaded) -> str:
+    try:
+        found = app.progress(loaded.run)
+    except ValuesError:
+        found = None
+    said = "" if found is None else f"{bar(found)}  "
     last = f", last {what_of(loaded.steps[-1])}" if loaded.steps else ""
-    return f"{loaded.run.cursor} steps{last}"
+    return f"{said}{loaded.run.cursor} steps{last}"
+
+
+def bar(progress: Progress) -> str:
+    """Return *progress* in a line: its words, after a bar where it has a share."""
+    if progress.fraction is None:
+        return progress.text
+    full = int(progress.fraction * _BAR)
+    return f"[{'#' * full}{'.' * (_BAR - full)}] {progress.text}"
 
 
 def waits(loaded: Loaded) -> Iterator[str]:

@@ -9,6 +9,7 @@ import click
 
 from .._outcomes import Outcome
 from ._options import duration, load_option, with_session
+from ._progress import watched
 from ._session import Session
 from ._views import NOTHING_THERE, exit_code, outcome_data, outcome_text
 
@@ -39,7 +40,10 @@ def execute_command(
 def wait_command(session: Session, run_id: str, timeout: float | None) -> int:
     """Wait for the end of RUN_ID, which is worked on elsewhere."""
     with session.app() as app:
-        outcome = app.wait(run_id, timeout)
+        shown = session.output.terminal
+        watching = watched(session.output, app, run_id) if shown else contextlib.nullcontext()
+        with watching:
+            outcome = app.wait(run_id, timeout)
     return _print(session, outcome)
 
 

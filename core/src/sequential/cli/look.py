@@ -16,6 +16,7 @@ from .._storage import Loaded
 from ..errors import RunMissing, SequentialError
 from ._options import moment as as_moment
 from ._options import tag, with_session
+from ._progress import bar
 from ._session import Session
 from ._views import (
     RUN_COLUMNS,
@@ -181,6 +182,7 @@ def _data(app: Sequential, loaded: Loaded) -> dict[str, Any]:
         **run_data(run, loaded.now),
         "input": input_value(app, run),
         "result": _result(app, run),
+        "progress": _published(app, run),
         "open": {
             position: {
                 "kind": str(found.kind),
@@ -206,6 +208,22 @@ def _result(app: Sequential, run: Run) -> Any:
     if isinstance(outcome, Blocked):
         return {"unreadable": outcome.message}
     return plain(getattr(outcome, "result", None))
+
+
+def _published(app: Sequential, run: Run) -> Any:
+    try:
+        found = app.progress(run)
+    except SequentialError as error:
+        return {"unreadable": str(error)}
+    return None if found is None else plain(found.value)
+
+
+def _progress(app: Sequential, run: Run) -> str:
+    try:
+        found = app.progress(run)
+    except SequentialError as error:
+        return f"unreadable: {error}"
+    return "" if found is None else bar(found)
 
 
 def _error(app: Sequential, run: Run) -> str:
@@ -263,6 +281,7 @@ def _header(app: Sequential, loaded: Loaded) -> dict[str, str]:
         "parent": "" if run.parent is None else run.parent.run_id,
         "input": preview(input_value(app, run), 2000),
         "tags": ", ".join(f"{key}={value}" for key, value in run.tags.items()),
+        "progress": _progress(app, run),
         "result": preview(_result(app, run), 2000) if run.result is not None else "",
         "error": _error(app, run) if run.status is Status.FAILED else "",
         "attention": "" if attention is None else f"{attention.reason}: {attention.message}",

@@ -85,6 +85,7 @@ def _run(run_id: str, first: str) -> None:
     spans, pieces, _ = _drawn(loaded, children, _rows(board, loaded))
     ledger = ledger_of(pieces)
     _header(loaded, ledger, spans)
+    _progress(board, viewer, loaded.run)
     _trouble(board, viewer, loaded)
     _ledger(ledger)
     if cut_off(loaded):
@@ -191,6 +192,16 @@ def _header(loaded: Loaded, ledger: Ledger, spans: Sequence[Span]) -> None:
         said.append(f"deadline {moment(run.deadline)}")
     said += [f"{name}={value}" for name, value in run.tags.items()]
     st.text(" · ".join(said))
+
+
+def _progress(board: Board, viewer: Viewer, run: Run) -> None:
+    found = values_for(board, viewer).of_progress(run)
+    if found is None:
+        return
+    if found.fraction is None:
+        st.text(f"Progress: {found.text}")
+    else:
+        st.progress(found.fraction, text=escaped(found.text))
 
 
 def _trouble(board: Board, viewer: Viewer, loaded: Loaded) -> None:

@@ -66,8 +66,9 @@ _FAULT: Schema = {
 SCHEMAS: dict[str, Schema] = {
     "Run": _object(" ".join(_RECORD), **_RECORD),
     "EndedRun": _object(
-        " ".join([*_RECORD, "result", "error"]),
+        " ".join([*_RECORD, "progress", "result", "error"]),
         **_RECORD,
+        progress={"description": "What the flow has published last; null for nothing."},
         result={"description": "What the flow returned, once it has."},
         error=_FAULT,
     ),

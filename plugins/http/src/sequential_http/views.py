@@ -63,7 +63,7 @@ def run_data(run: Run) -> dict[str, Any]:
 
 def ended_data(app: Sequential, run: Run) -> dict[str, Any]:
     """Return the record of a run with its result or its error, once it has them."""
-    data = {**run_data(run), "result": None, "error": None}
+    data = {**run_data(run), "progress": _progress(app, run), "result": None, "error": None}
     if run.status not in ENDED:
         return data
     try:
@@ -77,6 +77,14 @@ def ended_data(app: Sequential, run: Run) -> dict[str, Any]:
     elif isinstance(outcome, Blocked):
         data["error"] = dict(_UNREAD)
     return data
+
+
+def _progress(app: Sequential, run: Run) -> Any:
+    try:
+        found = app.progress(run)
+    except _UNREADABLE:
+        return None
+    return None if found is None else plain(found.value)
 
 
 def step_data(app: Sequential, run: Run, step: StepRecord) -> dict[str, Any]:
