@@ -199,7 +199,10 @@ class Machine(RuleBasedStateMachine):
         copied = 0 if loaded is None else kept_by_retry(loaded.run, steps)
         copies = [step._replace(generation=step.generation + 1) for step in steps[:copied]]
         self.outside(
-            run_id, lambda run: retry(run, copied), lambda model: model.retry(self.now), copies
+            run_id,
+            lambda run: retry(run, copied, self.now),
+            lambda model: model.retry(self.now),
+            copies,
         )
 
     @rule(run_id=IDS)
