@@ -27,7 +27,7 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "a commit sent again forgets what others added",
         "_holding",
-        "            wanted = evolve(change(self.run), op_id=op_id)",
+        "            wanted = evolve(change(self.beside(self.run)), op_id=op_id)",
         "            wanted = evolve(change(held), op_id=op_id)",
         SIMULATOR,
     ),
@@ -64,8 +64,8 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "a commit is sent again under a new op_id",
         "_holding",
-        "            wanted = evolve(change(self.run), op_id=op_id)",
-        "            wanted = evolve(change(self.run), op_id=self.world.token())",
+        "            wanted = evolve(change(self.beside(self.run)), op_id=op_id)",
+        "            wanted = evolve(change(self.beside(self.run)), op_id=self.world.token())",
         f"{_HOLDING}test_a_commit_is_applied_once_and_never_under_another_id",
     ),
     mutant(
@@ -174,7 +174,7 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "a run of a flow that is not here is claimed",
         "_invoke",
-        "    if loaded.run.flow not in engine.registry.flows:",
+        "    if engine.registry.flow_of(loaded.run) is None:",
         "    if loaded.run.flow is None:",
         f"{_INVOKE}test_a_run_of_a_flow_that_is_not_here_is_left_alone",
     ),

@@ -303,4 +303,67 @@ LEASES: tuple[Mutant, ...] = (
     ),
 )
 
-FLOW_MUTANTS = (*ATTEMPTS, *REPLAY, *LEASES)
+_VERSIONS = "tests/core/test_versions.py::"
+_SIGNALS = "tests/core/test_signals.py::"
+_PROGRESS = "tests/core/test_progress.py::"
+
+TOLD: tuple[Mutant, ...] = (
+    mutant(
+        "a patch is in wherever nobody has said so",
+        "_scope",
+        "setdefault(patch, not self.behind)",
+        "setdefault(patch, True)",
+        f"{_VERSIONS}test_a_run_goes_the_new_way_unless_it_had_passed_the_point",
+    ),
+    mutant(
+        "a patch is decided at each call",
+        "_scope",
+        "return self.patches.setdefault(patch, not self.behind)",
+        "return self.patches.get(patch) or not self.behind",
+        f"{_VERSIONS}test_a_run_goes_the_new_way_unless_it_had_passed_the_point",
+    ),
+    mutant(
+        "what was begun before does not count for a patch",
+        "_player",
+        "        behind = bool(self.ready) or bool(run.open)\n",
+        "        behind = bool(self.ready)\n",
+        f"{_VERSIONS}test_a_step_that_the_old_code_began_keeps_the_old_way",
+    ),
+    mutant(
+        "patches are not stored",
+        "_player",
+        "        if fresh:\n",
+        "        if not fresh:\n",
+        f"{_VERSIONS}test_a_run_goes_the_new_way_unless_it_had_passed_the_point",
+    ),
+    mutant(
+        "a pinned run goes on anywhere",
+        "_registry",
+        "found is not None and found.carries(run.flow_version)",
+        "found is not None",
+        f"{_VERSIONS}test_code_carries_on_the_versions_that_it_says",
+    ),
+    mutant(
+        "a replay publishes its progress again",
+        "_scope",
+        "    if not scope.replaying:\n        scope.said = data\n",
+        "    scope.said = data\n",
+        f"{_PROGRESS}test_a_replay_of_other_code_says_nothing_of_what_is_over",
+    ),
+    mutant(
+        "a signal of any type is accepted",
+        "_outside",
+        "        if refusals and all(refusals):\n",
+        "        if not refusals:\n",
+        f"{_SIGNALS}test_a_signal_that_does_not_fit_is_refused_and_nothing_is_written",
+    ),
+    mutant(
+        "a token answers any generation",
+        "_tending",
+        "        if recorded or loaded.run.generation != named.generation:\n",
+        "        if recorded:\n",
+        f"{_SIGNALS}test_a_retry_of_the_run_makes_a_token_void",
+    ),
+)
+
+FLOW_MUTANTS = (*ATTEMPTS, *REPLAY, *LEASES, *TOLD)
