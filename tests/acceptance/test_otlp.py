@@ -15,7 +15,7 @@ from sequential import Sequential
 from sequential._events import RunEnded, StepRecorded
 from sequential.spans import invocation_span_id, run_span_id, step_span_id, trace_id_of
 from sequential.telemetry import Telemetry
-from tests.acceptance.told_flows import CANARY
+from tests.acceptance.told_canary import CANARY
 from tests.otlp import Capture, attributes, capture
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 
 from sequential import RetryPolicy, Sequential, Steps, ToolContext, flow, sleep, tool
-
-CANARY = "canary-5b2f77"
+from tests.acceptance.told_canary import CANARY
 
 
 class Refused(Exception):

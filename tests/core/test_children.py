@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from sequential import (
-    ChildCancelled,
-    ChildFailed,
     Registry,
     RunCancelled,
     Steps,
@@ -27,7 +25,7 @@ from sequential import (
 from sequential._model import Parent, Status, StepKind, StepOutcome
 from sequential._outcomes import Blocked, Cancelled, Completed, Failed, Paused
 from sequential._requests import Commit, Create, Load
-from sequential.errors import ConfigError, RunIdInvalid
+from sequential.errors import ChildCancelled, ChildFailed, ConfigError, RunIdInvalid
 from tests.core.children import Fleet, Invoice, Shop
 from tests.fix_stage import Stage
 

@@ -20,16 +20,16 @@ def price(item: str) -> float:
     return float(len(item))
 
 
-@flow(name="quote")
+@flow(name="child-quote")
 def quote(item: str) -> Steps[float]:
     got = yield from price(item)
     yield from sleep(60)
     return got
 
 
-@flow(name="order")
+@flow(name="child-order")
 async def order(items: list[str]) -> float:
-    prices = await gather(*[run_child("quote", {"item": item}) for item in items])
+    prices = await gather(*[run_child("child-quote", {"item": item}) for item in items])
     await quote.start_child("extra")
     return float(sum(prices))
 

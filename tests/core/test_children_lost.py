@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sequential import ChildFailed, Registry, RunCancelled, flow, gather, map_tool, race
+from sequential import Registry, RunCancelled, flow, gather, map_tool, race
 from sequential._memory import MemoryStorage
 from sequential._model import Run, Status, StepRecord
 from sequential._sqlite import open_sqlite
 from sequential._storage import Query, Storage
+from sequential.errors import ChildFailed
 from sequential.testing import FakeClock
 from sequential.testing._faulty import Fault, FaultyStorage
 from tests.core.children import Fleet, Shop

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from sequential import ChildFailed, Registry, flow, gather, map_tool, race, run_child, sleep, tool
+from sequential import Registry, flow, gather, map_tool, race, run_child, sleep, tool
 from sequential._memory import MemoryStorage
 from sequential._model import ENDED_STATUSES, Run, Status
 from sequential._storage import Query
+from sequential.errors import ChildFailed
 from sequential.testing import FakeClock
 from tests.core.children import Fleet
 from tests.fix_stage import Stage

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from sequential._model import Parent
 from sequential.errors import StorageUnavailable
 from sequential.spans import LogRow, SpanRow, attempt_span_id, run_span_id, step_span_id
 from sequential.storage import Run, decode_value, evolve
@@ -277,7 +278,7 @@ def test_a_span_store_that_is_gone_hides_no_run(
 
 def test_a_child_run_has_a_row_that_leads_to_it(demo: Opened) -> None:
     run_id = next(each for each in demo.runs("completed") if each.startswith("order"))
-    parent = type("Parent", (), {"run_id": run_id, "position": "1"})()
+    parent = Parent(run_id, "1")
     source = demo.app.get(demo.runs("failed")[0])
     for number in range(7):
         child = evolve(source, run_id=f"child-{number}", parent=parent, cursor=0)

@@ -26,8 +26,6 @@ from ._steps import (
 )
 from ._tools import RetryPolicy
 from .errors import (
-    ChildCancelled,
-    ChildFailed,
     Rejected,
     RunBlocked,
     RunCancelled,
@@ -39,8 +37,6 @@ from .executor import create_flow_executor
 from .hookspecs import hookimpl
 
 __all__ = [
-    "ChildCancelled",
-    "ChildFailed",
     "Outcome",
     "Pending",
     "Raced",

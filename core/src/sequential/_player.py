@@ -28,14 +28,7 @@ from ._scope import Scope
 from ._steps import NO_DEFAULT, ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from ._strands import Ended, Strand, Strands
 from ._tools import DEFAULT_OPTIONS
-from .errors import (
-    FlowChanged,
-    InputMismatch,
-    NotAStep,
-    RunCancelled,
-    SignalTimedOut,
-    ValuesError,
-)
+from .errors import FlowChanged, InputMismatch, NotAStep, RunCancelled, SignalTimedOut, ValuesError
 
 
 class Obstacle(Exception):
