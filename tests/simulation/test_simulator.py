@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections import Counter
@@ -30,10 +31,13 @@ def counted(seeds: range) -> Counter[str]:
     return counts
 
 
+# A branch that never began may be left to the collector of garbage: noise, and no broken promise.
+@pytest.mark.filterwarnings("ignore:coroutine '_coroutine' was never awaited")
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_no_schedule_breaks_an_invariant_or_strands_a_run(shard: int) -> None:
     for seed in range(shard, SCHEDULES, SHARDS):
         play(seed)
+    gc.collect()
 
 
 @pytest.mark.parametrize("seed", range(20))
