@@ -79,7 +79,11 @@ def test_run_finds_a_child_that_had_not_told_its_end(any_stage: Stage) -> None:
 def test_play_plays_children_too() -> None:
     played = play(order, {"items": ["ab", "cde"]}, tools={price: lambda item: len(item) * 2.0})
     assert played.result == 10.0
-    assert [step.what for step in played.steps] == ["child child-quote", "child child-quote", "start child-quote"]
+    assert [step.what for step in played.steps] == [
+        "child child-quote",
+        "child child-quote",
+        "start child-quote",
+    ]
     assert [call.input for call in played.calls] == [{"item": "ab"}, {"item": "cde"}]
     assert played.slept == 60
 
