@@ -122,7 +122,7 @@ class ProjectionFile(SqliteStorage):
 
     def between(self, begin: Place, end: Place) -> list[str]:
         """Return the ids of runs that stand after *begin*, up to *end*."""
-        return self._ids(queries.BETWEEN, *begin, *end)
+        return self._ids(queries.BETWEEN, begin[0], *begin, end[0], *end)
 
     def _ids(self, statement: str, *values: object) -> list[str]:
         with self._connections.reading() as connection:

@@ -40,6 +40,6 @@ WENT_WRONG = (
 )
 # From the place after which a page begins up to that of its last run, newest first.
 BETWEEN = (
-    "SELECT run_id FROM runs WHERE (created < ?1 OR (created = ?1 AND run_id > ?2))"
-    " AND (created > ?3 OR (created = ?3 AND run_id <= ?4))"
+    "SELECT run_id FROM runs WHERE (created < ? OR (created = ? AND run_id > ?))"
+    " AND (created > ? OR (created = ? AND run_id <= ?))"
 )

@@ -164,8 +164,12 @@ class Process:
 
     def invoke(self, run_id: str = "r") -> Invocation:
         """Return a new invocation of the run that has asked for nothing yet."""
+        return Invocation(self, self._resumed(run_id, self._world()), run_id)
+
+    def _resumed(self, run_id: str, world: World) -> Requests[Invoked]:
+        # The warm frame is taken when it begins: one that crashes before that must not lose it.
         turn = self.warm.pop(run_id, None)
-        return Invocation(self, resume(self.engine, self._world(), run_id, turn), run_id)
+        return (yield from resume(self.engine, world, run_id, turn))
 
     def begin(self, run: Run) -> Invocation:
         """Return the first invocation of *run*, which was created claimed."""
