@@ -31,18 +31,24 @@ TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
 DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
 # More than there may be processors: half of the time a test waits for a disk, a server, a clock.
 IN_PARALLEL = ("--numprocesses=4", "--dist=worksteal")
+# The session `types` runs these.
+TYPING = "--ignore=tests/typing"
 # Schedules and mutants prove the protocol, which is the same on every Python: once is enough.
 PROVEN_ONCE = ("--ignore=tests/simulation", "--ignore=tests/mutation")
-# So are the pages, lists of hostile data, the kits' own tests, and what kills and cuts and heals.
+# So are the pages, lists of hostile data, the kits' own tests, what our text looks like, and what
+# kills and cuts and heals.
 READ_ONCE = (
+    TYPING,
     "--ignore=tests/acceptance",
     "--ignore=tests/docs",
     "--ignore=tests/hostile",
     "--ignore=tests/core/test_kit.py",
+    "--ignore=tests/test_house.py",
     *(
         f"--ignore-glob=*/test_{name}.py"
         for name in (
             "chaos",
+            "document",
             "engine*",
             "healing",
             "hostile*",
@@ -59,6 +65,15 @@ SERVERS = (
     "--ignore=tests/postgres",
     "--ignore=tests/s3",
     "--ignore=tests/sqs",
+)
+# With the oldest libraries: what asks them everything, not what asks the same a hundred times.
+ASKED_OFTEN = (
+    "--ignore=tests/s3/test_rounds.py",
+    "--ignore=tests/s3/test_storage.py",
+    "--ignore=tests/s3/test_wakes.py",
+    "--ignore=tests/dashboard/test_projection.py",
+    "--ignore=tests/dashboard/test_security.py",
+    "--ignore=tests/dashboard/test_walks.py",
 )
 MKDOCS = "docs/.mkdocs/mkdocs.yml"
 # What `bench` measures beside us. Installed by that session alone, and never in uv.lock.
@@ -176,7 +191,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests on the lowest supported Python; on each other here, what Python may change."""
     sync(session, "test")
-    once = () if session.python == LOWEST else (*PROVEN_ONCE, *READ_ONCE, *SERVERS)
+    once = (TYPING,) if session.python == LOWEST else (*PROVEN_ONCE, *READ_ONCE, *SERVERS)
     session.run("pytest", *(session.posargs or (*IN_PARALLEL, *once)))
 
 
@@ -218,7 +233,7 @@ def minimums(session: nox.Session) -> None:
         *(f"--editable=./{with_extras(member)}" for member in MEMBERS),
         silent=True,
     )
-    left_out = (*PROVEN_ONCE, *READ_ONCE, "-k=not LockedMoto")
+    left_out = (*PROVEN_ONCE, *READ_ONCE, *ASKED_OFTEN)
     session.run("pytest", *(session.posargs or (*IN_PARALLEL, *left_out)))
 
 

@@ -52,7 +52,7 @@ class Worker:
         self.scene = scene
         self.storage = FaultyStorage(scene.storage)
         self.process = stage.process(self.storage)
-        self.process.time.is_now(scene.now())
+        self.process.time.is_now(scene.clock.now() + scene.clock.skew())
         self._answered = 0
 
     def invoke(self) -> Invocation:
@@ -170,9 +170,8 @@ class Scene:
 
     def _tell_the_time(self) -> None:
         """Let the clock of this host show the time of the storage, which may be a server's."""
-        if self.storage.load(_WATCH, _RECORD_ONLY) is None:
-            # A run that nothing ever happens to: with it the storage tells the time.
-            self.storage.create(Run(_WATCH, "watch", plain(b"{}"), op_id="watch"))
+        # A run that nothing ever happens to: with it the storage tells the time.
+        self.storage.create(Run(_WATCH, "watch", plain(b"{}"), op_id="watch"))
         self.clock.advance(self.now() - self.clock.now() - self.clock.skew())
 
     def now(self) -> float:
@@ -190,20 +189,26 @@ class Scene:
 
     def to_wake(self) -> None:
         """Let time pass until anybody may act on the run; send what it waits for, if it does."""
-        run = self.run
-        if isinstance(run.wake, At):
-            rest = run.wake.time - self.now()
-            if rest > 0:
-                self.let_pass(rest + 1.0)
-        elif run.status is Status.PAUSED:
+        self._let_wake(_there(self.look()))
+
+    def _let_wake(self, found: Loaded) -> None:
+        wake = found.run.wake
+        if isinstance(wake, At):
+            if wake.time > found.now:
+                self.let_pass(wake.time - found.now + 1.0)
+        elif found.run.status is Status.PAUSED:
             self.signal()
 
     # -- looking -----------------------------------------------------------------------------
 
+    def look(self) -> Loaded | None:
+        """Return the stored record and the time, if there is any; each look is a request."""
+        return self.storage.load(_RUN, _RECORD_ONLY)
+
     @property
     def run(self) -> Run:
         """The stored record."""
-        return _there(self.storage.load(_RUN, _RECORD_ONLY)).run
+        return _there(self.look()).run
 
     @property
     def steps(self) -> Sequence[StepRecord]:
@@ -213,7 +218,7 @@ class Scene:
     @property
     def exists(self) -> bool:
         """Whether there is anything under the run's id."""
-        return self.storage.load(_RUN, _RECORD_ONLY) is not None
+        return self.look() is not None
 
     def calls(self, tool: str) -> int:
         """Return how often *tool* was executed."""
@@ -269,14 +274,17 @@ class Scene:
 
         Where there is no run they look for one in vain.
         """
+        return self._turn(self.look())
+
+    def _turn(self, found: Loaded | None) -> Outcome | None:
         if self.actor == "retry":
-            before = self.run.version if self.exists else 0
             outcome = self.first.execute()
-            if before and self.run.version == before:
-                self.to_wake()
+            again = None if found is None else self.look()
+            if found is not None and again is not None and again.run.version == found.run.version:
+                self._let_wake(again)
             return outcome
-        if self.exists:
-            self.to_wake()
+        if found is not None:
+            self._let_wake(found)
         if self.actor == "lease":
             return self.worker().execute()
         if self.actor == "duplicate":
@@ -298,9 +306,10 @@ class Scene:
     def carry_on(self) -> None:
         """Let the next actor act until the run has ended, or is quarantined."""
         for _ in range(_MOST_TURNS):
-            if self.run.status in {*ENDED_STATUSES, Status.QUARANTINED, Status.PURGED}:
+            found = _there(self.look())
+            if found.run.status in {*ENDED_STATUSES, Status.QUARANTINED, Status.PURGED}:
                 return
-            self.turn()
+            self._turn(found)
         raise AssertionError(f"the run is stranded: {self.run}")
 
     def refused(self, act: Callable[[], object]) -> bool:
