@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ def serve(board: Board) -> None:
     if settings.oidc:
         check_login()
     hold(board)
+    _load_and_freeze()
     try:
         where = f"http://{settings.host}:{settings.port}"
         can = "operators can act" if settings.actions else "read-only"
@@ -41,6 +44,17 @@ def serve(board: Board) -> None:
             st.App(SCRIPT, routes=routes(board)).run(config=config_of(settings))
     finally:
         hold(None)
+
+
+def _load_and_freeze() -> None:
+    """Load what pages need, and tell the collector of garbage that it is none.
+
+    Streamlit collects after every click, and nobody else in the process goes on meanwhile: with
+    all of pandas and Altair to look through, for 0.1 seconds of CPU.
+    """
+    import_module(f"{__package__}.navigation")
+    gc.collect()
+    gc.freeze()
 
 
 def check_login() -> None:

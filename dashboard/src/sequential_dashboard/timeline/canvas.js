@@ -104,9 +104,10 @@ class Timeline extends Drawing {
 
   update(component) {
     this.tell = component.setStateValue;
-    const data = component.data;
-    if (!data || data === this.data) return this.draw();
-    this.data = data;
+    const text = component.data && component.data.rows;
+    if (!text || text === this.text) return this.draw();
+    this.text = text;
+    const data = this.data = JSON.parse(text);
     this.depth = depths(data.parent);
     this.above = new Set(data.parent);
     this.index = new Map(data.key.map((key, row) => [key, row]));

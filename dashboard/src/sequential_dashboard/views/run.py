@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Sequence
 
 import altair as alt
 import streamlit as st
@@ -139,7 +139,7 @@ def _rows(board: Board, loaded: Loaded) -> Sequence[SpanRow]:
 
 def _drawn(
     loaded: Loaded, children: Sequence[Run], rows: Sequence[SpanRow]
-) -> tuple[Sequence[Span], Sequence[Piece], Mapping[str, Any]]:
+) -> tuple[Sequence[Span], Sequence[Piece], str]:
     """Return what is drawn of the run; of one that ended it is worked out once."""
     run = loaded.run
     versions = [child.version for child in children]
@@ -150,7 +150,7 @@ def _drawn(
         return known[1:]  # type: ignore[no-any-return]
     spans = enriched(loaded, spans_of(loaded, children), rows)
     pieces = pieces_of(loaded, spans)
-    found = spans, pieces, payload_of(spans, pieces)
+    found = spans, pieces, json.dumps(payload_of(spans, pieces), separators=(",", ":"))
     st.session_state[_DRAWN] = (sign, *found)
     return found
 
