@@ -58,6 +58,7 @@ def _pictures(run_id: str) -> tuple[Picture, ...]:
         Picture("overview", "", 860),
         Picture("runs", "runs", 720),
         Picture("attention", "attention", 720, "dark"),
+        Picture("tools", "tools", 860),
     )
 
 

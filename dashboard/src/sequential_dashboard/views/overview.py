@@ -27,6 +27,9 @@ BINS = 40
 HIGH = 360
 """Pixels of a chart."""
 
+LINE, LEGEND, HIGHEST = 18, 90, 1_200
+"""Pixels of a bar, of the legend below, and of a chart with many bars at most."""
+
 _COLORS = {
     "completed": "#2e9e5b", "failed": "#d9534f", "cancelled": "#8c8c96", "running": "#8a63d2",
     "paused": "#4c7bd9", "quarantined": "#a94442", "purged": "#c9c9d1",
@@ -102,7 +105,7 @@ def _by_flow(counts: Counts) -> None:
             color=alt.Color("status:N", scale=scale, legend=legend),
             tooltip=["flow:N", "status:N", "runs:Q"],
         )
-        .properties(height=HIGH)
+        .properties(height=min(HIGHEST, max(HIGH, LINE * frame["flow"].nunique() + LEGEND)))
     )
     st.altair_chart(chart, key="overview_flows")
 
