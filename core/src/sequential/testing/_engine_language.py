@@ -12,17 +12,19 @@ from datetime import timedelta
 
 import pytest
 
+from .._calls import ToolContext
 from .._children import run_child, start_child
 from .._model import At, Status
 from .._outcomes import Cancelled, Completed, Paused
 from .._parallel import map_tool, race
-from .._registry import Registry, flow
+from .._ref import Ref
+from .._registry import Registry, flow, tool
 from .._scope import patched, set_progress
 from .._steps import Steps, tool_call, wait_for_signal
 from .._storage import Storage
-from ..errors import ChildCancelled, ChildFailed, RunCancelled, SignalMismatch
+from ..errors import ChildCancelled, ChildFailed, RunCancelled, SignalMismatch, ToolError
 from ._clock import FakeClock
-from ._engine_flows import ProcessLost
+from ._engine_flows import LARGE, ProcessLost
 from ._engine_journeys import Journey, raising, result
 
 
@@ -75,6 +77,27 @@ def _talking(registry: Registry) -> None:
     async def talking() -> None:
         set_progress({"done": 1, "total": 2})
         await wait_for_signal("go")
+
+
+def _handing_on(registry: Registry) -> None:
+    @tool("t", "measured", registry=registry)
+    def measured(context: ToolContext, text: Ref[str]) -> int:
+        return len(context.load(text))
+
+    @flow(name="giving", registry=registry)
+    async def giving() -> Ref[str]:
+        return Ref("x" * LARGE)
+
+    @flow(name="handing", registry=registry)
+    async def handing() -> list[object]:
+        text = await giving.run_child()
+        got: list[object] = [await measured(text)]
+        await wait_for_signal("go")
+        try:
+            got.append(len(await text.load()))
+        except ToolError as error:
+            got.append(error.type)
+        return got
 
 
 def _patching(code: str) -> Callable[[Registry], None]:
@@ -188,6 +211,23 @@ class LanguageJourneys:
         journey.app.signal("r", "go")
         assert isinstance(journey.app.execute("r"), Completed)
         assert journey.app.progress("r") == said
+
+    @pytest.mark.parametrize("purged", [False, True], ids=["kept", "purged"])
+    def test_a_ref_is_handed_on_until_its_run_is_purged(
+        self, storage: Storage, clock: FakeClock, purged: bool
+    ) -> None:
+        journey = Journey(storage, clock, flows=_handing_on)
+        journey.app.start("handing", run_id="r")
+        for run_id in ("r", "r~0", "r"):
+            journey.app.execute(run_id)
+        steps = journey.app.steps("r")
+        assert [len(step.value.data) < 1000 for step in steps] == [True, True]
+        journey.reopen()
+        if purged:
+            assert journey.app.purge("r~0")
+        journey.app.signal("r", "go")
+        last = "RefGone" if purged else LARGE
+        assert result(journey.app.execute("r")) == [LARGE, last]
 
     def test_a_run_keeps_the_way_that_it_went_at_a_patch(
         self, storage: Storage, clock: FakeClock
