@@ -72,14 +72,14 @@ class Api:
         try:
             started = self._app.start(flow, given.get("input"), run_id=run_id or None, tags=tags)
         except RunTaken:
-            raise Refusal(409, "taken") from None
+            raise _taken() from None
         except FlowNotFound:
             raise not_found() from None
         except (RunIdInvalid, InputMismatch, ValueMismatch, NotEncodable, ConfigError) as error:
             raise bad_request(_cut(error)) from None
         if run_id and not self._may("start", call, self._app.get(started)):
             # The run of another, with the very same input: as with any other.
-            raise Refusal(409, "taken")
+            raise _taken()
         return Answer(201, {"run_id": started})
 
     def list(self, call: Call) -> Answer:
@@ -190,6 +190,12 @@ class Api:
             raise not_found() from None
         except (ValueError, NotEncodable, SignalMismatch) as error:
             raise bad_request(_cut(error)) from None
+
+
+def _taken() -> Refusal:
+    """Say that an id is taken; whose run has it, and what differs, is not to be heard."""
+    remedy = "another run has this run_id: send the same flow and input as it, or another run_id"
+    return Refusal(409, "taken", remedy)
 
 
 def _text(given: dict[str, Any], name: str) -> str:
