@@ -177,7 +177,8 @@ class Tended(Opened):
             ValueMismatch: It does not fit what the tool or child returns, as the code here says.
             RunTaken: The new id is another run's.
         """
-        if edit is not None and not (isinstance(edit, tuple) and len(edit) == 1):
+        given: object = edit
+        if given is not None and not (isinstance(given, tuple) and len(given) == 1):
             remedy = "give the result in a tuple of one, such as edit=(5,)"
             raise ConfigError("edit", f"{edit!r:.80}", remedy)
         loaded = self.storage.load(check_run_id(run_id))
