@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -160,6 +160,33 @@ def test_a_run_is_started_once_per_id(site: Site) -> None:
     assert (other.status_code, other.json()["error"]) == (409, "taken")
     assert other.json()["message"].endswith("send the same flow and input as it, or another run_id")
     assert len(site.get("/runs").json()["runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("deadline", "left"),
+    [(90, 90), (0.5, 0.5), ("2100-01-01T00:00:00Z", None), ("2100-01-01T02:00:00+02:00", None)],
+)
+def test_a_run_is_started_with_a_deadline(
+    site: Site, deadline: float | str, left: float | None
+) -> None:
+    body = {"flow": "asked", "run_id": "r1", "deadline": deadline}
+    assert site.post("/runs", body).status_code == 201
+    run = site.app.get("r1")
+    assert run.deadline is not None
+    if left is None:
+        assert run.deadline == datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+    else:
+        assert abs(run.deadline - run.created - left) < 5
+
+
+@pytest.mark.parametrize(
+    "deadline", [0, -1, True, [], "soon", "2100-01-01T00:00:00", "1900-01-01T00:00:00Z", 1e300, 4e9]
+)
+def test_a_deadline_that_is_no_time_to_come_is_refused(site: Site, deadline: object) -> None:
+    answer = site.post("/runs", {"flow": "asked", "deadline": deadline})
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("deadline must be seconds from now, or a time")
+    assert site.get("/runs").json()["runs"] == []
 
 
 def test_a_run_without_an_id_gets_one(site: Site) -> None:

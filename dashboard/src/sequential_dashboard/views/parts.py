@@ -22,7 +22,7 @@ _MARKUP = re.compile(r"([!-/:-@\[-`{-~])")
 LINK = "Open"
 
 _COLORS = {
-    **COLORS, "overdue": "orange", "retrying": "orange", "lost": "orange", "value": "green",
+    **COLORS, "overdue": "orange", "retrying": "orange", "lost": "orange", "dropped": "orange", "value": "green",
     "error": "red", "timeout": "orange",
 }  # fmt: skip
 
