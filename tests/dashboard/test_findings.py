@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sequential.storage import Open, Page, Payload, Query, Status, StepKind, evolve
+from sequential._model import Open, StepKind
+from sequential.storage import Page, Payload, Query, Status, evolve
 from sequential_dashboard import attention, failures
 from sequential_dashboard.comparing import difference, first_difference, rows
 from sequential_dashboard.reading import Filter
@@ -148,9 +149,7 @@ def test_a_difference_is_told_line_by_line() -> None:
 
 def test_a_signal_that_was_dropped_is_found_among_what_nothing_wakes(demo: Opened) -> None:
     source = demo.app.get(demo.runs("waiting")[0])
-    wait = Open(
-        StepKind.SIGNAL, name="go", error="ValueMismatch: expected `int`, got `str`", started=NOW
-    )
+    wait = Open(StepKind.SIGNAL, name="go", error="ValueMismatch: expected `int`, got `str`")
     demo.app.storage.create(evolve(source, run_id="deaf", wake=None, open={"0": wait}, created=NOW))
     (found,) = attention.lost(demo.board.reader).findings
     assert (found.run_id, found.what, found.step) == ("deaf", "dropped", "0")

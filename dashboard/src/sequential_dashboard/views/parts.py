@@ -22,8 +22,8 @@ _MARKUP = re.compile(r"([!-/:-@\[-`{-~])")
 LINK = "Open"
 
 _COLORS = {
-    **COLORS, "overdue": "orange", "retrying": "orange", "lost": "orange", "dropped": "orange", "value": "green",
-    "error": "red", "timeout": "orange",
+    **COLORS, "overdue": "orange", "retrying": "orange", "lost": "orange", "value": "green",
+    "dropped": "orange", "error": "red", "timeout": "orange",
 }  # fmt: skip
 
 _WIDE = {"Why": 360, "Do": 330}
