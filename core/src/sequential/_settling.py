@@ -6,6 +6,7 @@ with, by the runner. Several may be under way side by side, each for a strand of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ._attempts import Attempts, Settled, Waiting, read_message, settle_load
@@ -90,6 +91,18 @@ class Settling:
         if self.children.needs_time(step, asked) and not self._has_time(None):
             return OUT_OF_TIME
         return (yield from self.children.settle(step, asked, started))
+
+    def resting(self, waiting: Mapping[str, Strand]) -> Mapping[str, Waiting]:
+        """Return what of *waiting* waits for children as it did when the run was parked.
+
+        Raises:
+            Obstacle: Another step was begun there meanwhile.
+        """
+        found = self.children.resting(waiting)
+        for position in self._holding.run.open:
+            if position in found:
+                self.check(waiting[position])
+        return found
 
     def check(self, strand: Strand) -> Open | None:
         """Return what is open where *strand* waits.
