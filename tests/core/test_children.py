@@ -22,7 +22,8 @@ from sequential import (
     start_child,
     wait_for_signal,
 )
-from sequential._model import Parent, Status, StepKind, StepOutcome
+from sequential._child_runs import ChildRuns
+from sequential._model import Parent, Run, Status, StepKind, StepOutcome, evolve
 from sequential._outcomes import Blocked, Cancelled, Completed, Failed, Paused
 from sequential._requests import Commit, Create, Load
 from sequential.errors import ChildCancelled, ChildFailed, ConfigError, RunIdInvalid
@@ -456,6 +457,59 @@ def test_many_children_are_begun_once_and_recorded_together(
     assert result(fleet) == sum(number * number for number in range(many))
     assert len(fleet.stage.steps()) == many
     assert (fleet.run().seen, len(fleet.run().inbox)) == ((), 1)
+
+
+def test_a_warm_parent_looks_only_at_the_children_that_something_came_of(
+    any_stage: Stage, fleet: Fleet, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = 40
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> int:
+        return sum(await map_tool(shop.square.run_child, range(many)))
+
+    looked = list[str]()
+    settle = ChildRuns.settle
+
+    def noted(self: ChildRuns, step: Any, asked: Any, started: float) -> Any:
+        looked.append(asked.position)
+        return settle(self, step, asked, started)
+
+    monkeypatch.setattr(ChildRuns, "settle", noted)
+    fleet.stage.start(parent.name)
+    fleet.invoke("r")
+    assert len(looked) == many
+    opened = fleet.run().open
+    for sent_id in ("s", "t"):
+        looked.clear()
+        fleet.stage.outside.send("r", sent_id, "noise", None)
+        fleet.invoke("r")
+        assert looked == []
+    fleet.process.execute("r~0.30")
+    fleet.invoke("r")
+    assert looked == ["0.30"]
+    assert (fleet.run().cursor, fleet.run().open) == (1, opened)
+    fleet.carry()
+    assert result(fleet) == sum(number * number for number in range(many))
+
+
+def test_a_warm_parent_refuses_what_other_code_has_begun_meanwhile(
+    any_stage: Stage, fleet: Fleet, shop: Shop
+) -> None:
+    @flow(registry=any_stage.registry)
+    async def parent() -> int:
+        return sum(await map_tool(shop.square.run_child, range(3)))
+
+    fleet.stage.start(parent.name)
+    fleet.invoke("r")
+    fleet.stage.outside.send("r", "s", "noise", None)
+    run = fleet.run()
+    other = run.open["0.1"]._replace(tool="another", fingerprint="")
+    stored = any_stage.storage.commit(evolve(run, open={**run.open, "0.1": other}), run)
+    assert isinstance(stored, Run)
+    outcome = fleet.process.execute("r")
+    assert isinstance(outcome, Blocked)
+    assert "child run of another (begun)" in outcome.diff
 
 
 def test_few_children_at_a_time(any_stage: Stage, fleet: Fleet, shop: Shop) -> None:

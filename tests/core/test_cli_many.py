@@ -174,3 +174,32 @@ def test_blocked_runs_are_redriven_by_what_blocks_them(failing: CommandLine) -> 
     chosen = failing.lines("redrive", "--error-like", "nobody.answers", "--dry-run")
     assert [each["run_id"] for each in chosen] == ["gone"]
     assert "redrive: 1 done" in failing.ok("redrive", "--status", "blocked", "--yes", *WHY)
+
+
+def test_many_runs_are_forked_at_once(failing: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    chosen = ("--tag", "team=a", "--at", "1")
+    assert "would fork 2 runs" in failing.ok("fork", *chosen, "--dry-run")
+    assert "fork: 2 done" in failing.ok("fork", *chosen, "--yes", *WHY, "--audit", str(file))
+    done = [row for row in rows(file) if row["result"] == "done"]
+    assert {row["run_id"] for row in done} == {"f1", "f2"}
+    for row in done:
+        forked = failing.json("show", row["note"])
+        assert (forked["tags"]["forked_from"], forked["steps"]) == (row["run_id"], 1)
+    assert set(generations(failing).values()) == {0}
+
+
+def test_a_fork_that_is_refused_stops_none_of_the_others(failing: CommandLine) -> None:
+    said = failing.lines("fork", "f0", "open", "f1", "--at", "1", code=1)
+    assert [each.get("forked_from", each["run_id"]) for each in said] == ["f0", "open", "f1"]
+    assert "no step at position '1'" in said[1]["error"]
+
+
+@pytest.mark.parametrize("option", [("--edit", "1"), ("--run-id", "new")])
+@pytest.mark.parametrize("chosen", [("--flow", "fail"), ("f0", "f1")])
+def test_an_edit_and_an_id_are_for_one_run(
+    failing: CommandLine, chosen: tuple[str, ...], option: tuple[str, ...]
+) -> None:
+    result = failing("fork", *chosen, "--at", "1", *option, *WHY)
+    assert result.exit_code == 2
+    assert "for one run; name it" in result.output

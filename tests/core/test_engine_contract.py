@@ -21,7 +21,7 @@ from sequential._model import Run, Status, StepRecord, evolve
 from sequential._outcomes import Lost
 from sequential._requests import Perform
 from sequential._sqlite import open_sqlite
-from sequential._storage import STALE, Loaded, Stale, Storage
+from sequential._storage import STALE, Loaded, Page, Query, Stale, Storage
 from sequential.errors import StorageUnavailable
 from sequential.testing import EngineContract, FakeClock
 from sequential.testing._engine_flows import ProcessLost
@@ -345,6 +345,26 @@ class CreatesAgain(Sound):
         return super().create(run, steps)
 
 
+class ForgetsTheDeadline(Sound):
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        return super().commit(evolve(run, deadline=None), expect, steps)
+
+
+class ForgetsProgress(Sound):
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        return super().commit(evolve(run, progress=None), expect, steps)
+
+
+class ForgetsPatches(Sound):
+    def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
+        return super().commit(evolve(run, patches=()), expect, steps)
+
+
+class FindsNoChildren(Sound):
+    def find(self, query: Query) -> Page:
+        return super().find(query) if query.parent is None else Page((), None)
+
+
 _RETRIED = "test_a_failed_run_is_retried_from_the_step_that_failed"
 _INLINE = "test_an_inline_run_is_one_claim_and_a_commit_a_step"
 BROKEN: dict[type[Sound], tuple[str, ...]] = {
@@ -368,6 +388,10 @@ BROKEN: dict[type[Sound], tuple[str, ...]] = {
     PurgesTheValuesOfAll: ("test_a_run_is_forked_at_a_step", "F39-reply-retry"),
     PurgesTwice: ("F39-before-duplicate",),
     CreatesAgain: ("test_starting_twice_is_starting_once",),
+    ForgetsTheDeadline: ("test_a_run_is_cancelled_at_its_deadline",),
+    ForgetsProgress: ("test_progress_is_kept_with_the_run",),
+    ForgetsPatches: ("test_a_run_keeps_the_way_that_it_went_at_a_patch",),
+    FindsNoChildren: ("test_children_are_waited_for_forgotten_fail_and_are_cancelled",),
 }
 
 

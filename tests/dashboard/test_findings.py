@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sequential._model import Open, StepKind
 from sequential.storage import Page, Payload, Query, Status, evolve
 from sequential_dashboard import attention, failures
 from sequential_dashboard.comparing import difference, first_difference, rows
@@ -56,12 +57,13 @@ def test_open_runs_are_looked_through_by_their_wake_and_not_by_their_age(
 def test_what_nothing_will_ever_wake_is_looked_for_when_asked_for(demo: Opened) -> None:
     source = demo.app.get(demo.runs("waiting")[0])
     demo.app.storage.create(evolve(source, run_id="lost", wake=None, open={}, created=NOW))
-    (found,) = attention.lost(demo.board.reader).findings
+    several = attention.lost(demo.board.reader).findings
+    (found,) = [each for each in several if each.what == attention.LOST]
     assert (found.run_id, found.what, found.action) == ("lost", "lost", "terminate")
     test = visit("attention")
     test.toggle(key="attention_lost").set_value(True).run()
     assert errors(test) == []
-    assert list(test.dataframe[0].value["Run"]) == ["lost"]
+    assert set(test.dataframe[0].value["Run"]) == {each.run_id for each in several}
 
 
 def test_the_shown_word_of_a_run_is_what_the_command_line_says(demo: Opened) -> None:
@@ -144,3 +146,14 @@ def test_where_two_runs_part_is_found() -> None:
 def test_a_difference_is_told_line_by_line() -> None:
     assert difference({"a": 1}, {"a": 1}) == ""
     assert '-  "a": 1\n+  "a": 2' in difference({"a": 1}, {"a": 2})
+
+
+def test_a_signal_that_was_dropped_is_found_among_what_nothing_wakes(demo: Opened) -> None:
+    source = demo.app.get(demo.runs("waiting")[0])
+    wait = Open(StepKind.SIGNAL, name="go", error="ValueMismatch: expected `int`, got `str`")
+    demo.app.storage.create(evolve(source, run_id="deaf", wake=None, open={"0": wait}, created=NOW))
+    several = attention.lost(demo.board.reader).findings
+    found = next(each for each in several if each.run_id == "deaf")
+    assert (found.run_id, found.what, found.step) == ("deaf", "dropped", "0")
+    assert "signal 'go' came and was dropped: ValueMismatch: expected `int`" in found.why
+    assert "send it again" in found.fix

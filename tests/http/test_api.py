@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -157,8 +157,36 @@ def test_a_run_is_started_once_per_id(site: Site) -> None:
         answer = site.post("/runs", body)
         assert (answer.status_code, answer.json()) == (201, {"run_id": "r1"})
     other = site.post("/runs", body | {"input": {"item": "plum"}})
-    assert (other.status_code, other.json()) == (409, {"error": "taken"})
+    assert (other.status_code, other.json()["error"]) == (409, "taken")
+    assert other.json()["message"].endswith("send the same flow and input as it, or another run_id")
     assert len(site.get("/runs").json()["runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("deadline", "left"),
+    [(90, 90), (0.5, 0.5), ("2100-01-01T00:00:00Z", None), ("2100-01-01T02:00:00+02:00", None)],
+)
+def test_a_run_is_started_with_a_deadline(
+    site: Site, deadline: float | str, left: float | None
+) -> None:
+    body = {"flow": "asked", "run_id": "r1", "deadline": deadline}
+    assert site.post("/runs", body).status_code == 201
+    run = site.app.get("r1")
+    assert run.deadline is not None
+    if left is None:
+        assert run.deadline == datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+    else:
+        assert abs(run.deadline - run.created - left) < 5
+
+
+@pytest.mark.parametrize(
+    "deadline", [0, -1, True, [], "soon", "2100-01-01T00:00:00", "1900-01-01T00:00:00Z", 1e300, 4e9]
+)
+def test_a_deadline_that_is_no_time_to_come_is_refused(site: Site, deadline: object) -> None:
+    answer = site.post("/runs", {"flow": "asked", "deadline": deadline})
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("deadline must be seconds from now, or a time")
+    assert site.get("/runs").json()["runs"] == []
 
 
 def test_a_run_without_an_id_gets_one(site: Site) -> None:
@@ -525,13 +553,15 @@ def test_starting_the_run_of_another_says_that_its_id_is_taken_and_no_more(
 ) -> None:
     site = open_site(of_tenant)
     site.started("order", input={"item": "secret"}, tags={"tenant": "ann"})
-    bob = {"authorization": f"Bearer {OTHER_TOKEN}"}
+    bob, heard = {"authorization": f"Bearer {OTHER_TOKEN}"}, []
     for item in ("secret", "guess"):  # whether the input was guessed is not to be heard
         body = {
             "flow": "order", "run_id": "r1", "input": {"item": item}, "tags": {"tenant": "bob"},
         }  # fmt: skip
-        answer = site.post("/runs", body, headers=bob)
-        assert (answer.status_code, answer.json()) == (409, {"error": "taken"})
+        heard.append(site.post("/runs", body, headers=bob))
+    assert heard[0].status_code == 409
+    assert heard[0].json() == heard[1].json()
+    assert "secret" not in heard[0].text
 
 
 def test_a_list_shows_everybody_their_own(open_site: Open) -> None:

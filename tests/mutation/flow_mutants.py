@@ -8,6 +8,7 @@ _ATTEMPTS = "tests/core/test_attempts.py::"
 _INVOKE = "tests/core/test_invoke.py::"
 _LEASES = "tests/core/test_leases.py::"
 _PLAYER = "tests/core/test_player.py::"
+_REFS = "tests/core/test_refs.py::"
 _SCOPE = "tests/core/test_scope.py::"
 _SURVIVORS = "tests/mutation/test_survivors.py::"
 _TOOLS = "tests/core/test_tools.py::"
@@ -366,4 +367,36 @@ TOLD: tuple[Mutant, ...] = (
     ),
 )
 
-FLOW_MUTANTS = (*ATTEMPTS, *REPLAY, *LEASES, *TOLD)
+REFS: tuple[Mutant, ...] = (
+    mutant(
+        "a large value of a Ref stays in its record",
+        "_written",
+        '            data = yield from apart(self._holding.engine, run, f"{part}:ref", data)',
+        "            pass",
+        f"{_REFS}test_a_ref_is_handed_on_and_loaded",
+    ),
+    mutant(
+        "what a flow loads is recorded as the ref",
+        "_attempts",
+        "        data = yield from encoded(holding.engine, step.ref)",
+        "        yield from encoded(holding.engine, step.ref)\n"
+        "        data = _codec.encode(step.ref)",
+        f"{_REFS}test_what_is_loaded_once_outlives_the_run_that_kept_it",
+    ),
+    mutant(
+        "a value that was purged is taken for a damaged one",
+        "_referring",
+        "        if found is None or found.run.status is Status.PURGED:",
+        "        if found is None:",
+        f"{_REFS}test_what_is_loaded_once_outlives_the_run_that_kept_it",
+    ),
+    mutant(
+        "a value of a Ref is not bound to its place",
+        "_referring",
+        "    payload = engine.payloads.wrap(held, Place(run.run_id, run.generation, part))",
+        '    payload = engine.payloads.wrap(held, Place("", 0, ""))',
+        f"{_REFS}test_a_ref_goes_through_the_codecs",
+    ),
+)
+
+FLOW_MUTANTS = (*ATTEMPTS, *REPLAY, *LEASES, *TOLD, *REFS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutation.patch import SIMULATOR, Mutant, mutant
 
+_CHILDREN = "tests/core/test_children.py::"
 _ABREAST = "tests/core/test_abreast.py::"
 _PARALLEL = "tests/core/test_parallel.py::"
 _STRANDS = "tests/core/test_strands.py::"
@@ -220,4 +221,21 @@ ABREAST: tuple[Mutant, ...] = (
     ),
 )
 
-PARALLEL_MUTANTS = (*STRANDS, *CANCEL, *ABREAST)
+RESTING: tuple[Mutant, ...] = (
+    mutant(
+        "a warm parent does not look at what was begun elsewhere",
+        "_settling",
+        "                self.check(waiting[position])",
+        "                pass",
+        f"{_CHILDREN}test_a_warm_parent_refuses_what_other_code_has_begun_meanwhile",
+    ),
+    mutant(
+        "a warm parent looks at all its children each time",
+        "_runner",
+        "            children.rest(self._abreast.children)",
+        "            pass",
+        f"{_CHILDREN}test_a_warm_parent_looks_only_at_the_children_that_something_came_of",
+    ),
+)
+
+PARALLEL_MUTANTS = (*STRANDS, *CANCEL, *ABREAST, *RESTING)

@@ -31,6 +31,7 @@ from sequential import (
 )
 from sequential.outcomes import Progress
 from sequential.patterns import Arrived, Saga, as_completed, poll, quorum, remind, saga, shield
+from sequential.refs import Ref
 
 
 @dataclass
@@ -212,3 +213,36 @@ async def patterns_by_coroutine() -> None:
     wait = wait_for_signal("answer", bool)
     answer = await remind(wait, every=1, remind=charge, times=3)
     assert_type(answer, bool)
+
+
+@tool("shop", "rows")
+def read_rows(year: int) -> Ref[list[User]]:
+    return Ref([User(year, "Ada")])
+
+
+@tool("shop", "count")
+def count_rows(context: ToolContext, rows: Ref[list[User]]) -> int:
+    assert_type(context.load(rows), list[User])
+    return len(context.load(rows))
+
+
+@flow
+async def handing_on(year: int) -> Ref[list[User]]:
+    found = await read_rows(year)
+    assert_type(found, Ref[list[User]])
+    assert_type(await found.load(), list[User])
+    assert_type(await count_rows(found), int)
+    return found
+
+
+@flow
+def handing_on_as_generator(year: int) -> Steps[int]:
+    found = yield from handing_on.run_child(year)
+    assert_type(found, Ref[list[User]])
+    users = yield from found.load()
+    assert_type(users, list[User])
+    return (yield from count_rows(found))
+
+
+def read_by_a_client(app: Sequential) -> None:
+    assert_type(app.load(app.run(handing_on, {"year": 1})), list[User])

@@ -1,8 +1,8 @@
 """Sequential: flows that pause, die, resume and finish.
 
 The names below are what flows, applications and plugins are written with. Public as well are the
-modules `codecs`, `errors`, `executor`, `hookspecs`, `logs`, `outcomes`, `redaction`, `spans`,
-`storage`, `telemetry`, `testing` and `worker`.
+modules `audit`, `codecs`, `errors`, `executor`, `hookspecs`, `logs`, `outcomes`, `patterns`,
+`redaction`, `refs`, `spans`, `storage`, `telemetry`, `testing` and `worker`.
 """
 
 from . import errors

@@ -102,6 +102,13 @@ class Abreast:
                 self._strands[asked.position] = strand
                 self._queue(asked.position)
 
+    def rest(self, strands: Mapping[str, Strand], waits: Mapping[str, Waiting]) -> None:
+        """Take in those of *strands* that wait for children, as *waits* say, without a look."""
+        for position, how in waits.items():
+            self._strands[position] = strands[position]
+            self._children[position] = how
+            self._named.setdefault(how.open.name, []).append(position)
+
     def forget(self, position: str) -> Requests[None]:
         """Leave out the step at *position*: it is needed no more."""
         self._strands.pop(position, None)
@@ -169,6 +176,11 @@ class Abreast:
             return self._left
         children = islice(self._children.items(), CHILDREN_NAMED)
         return self._left | {position: wait.open for position, wait in children}
+
+    @property
+    def children(self) -> Mapping[str, Waiting]:
+        """What is waited for of children, by position."""
+        return self._children
 
     @property
     def listens(self) -> bool:

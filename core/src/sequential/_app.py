@@ -240,6 +240,7 @@ class Sequential(Tended):
     await_ = _Twin(wait)  # "await" itself is taken by the language
     aget = _Twin(Opened.get)
     asteps = _Twin(Opened.steps)
+    aload = _Twin(Opened.load)
     aprogress = _Twin(Opened.progress)
     afind = _Twin(Opened.find)
     acount = _Twin(Opened.count)

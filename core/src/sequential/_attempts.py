@@ -18,11 +18,13 @@ from ._holding import Holding
 from ._model import Message, Open, Run, StepKind, StepOutcome
 from ._payload import Place
 from ._protocol import Gain, keep
+from ._ref import LoadStep
+from ._referring import encoded
 from ._replay import Asked
 from ._requests import Fetch, Observe, Perform, Performed, Requests, Wait
 from ._steps import ToolStep
 from ._tools import DEFAULT_OPTIONS, ToolOptions
-from .errors import FlowError, LeaseLost, NotEncodable, StepTimedOut, ToolNotFound
+from .errors import FlowError, LeaseLost, NotEncodable, RefGone, StepTimedOut, ToolNotFound
 
 _INTERRUPTED = "StepInterrupted"
 
@@ -253,6 +255,21 @@ class Attempts:
         return state._replace(name=name, due=due, intent=False, schema=schema)
 
 
+def settle_load(holding: Holding, step: LoadStep[object], started: float) -> Requests[Settled]:
+    """Return the value that the flow wants to load, or that it is gone.
+
+    Raises:
+        ValuesError: It is damaged, or cannot be opened here.
+        StorageError: It could not be fetched.
+    """
+    try:
+        data = yield from encoded(holding.engine, step.ref)
+    except RefGone as error:
+        gone = error_json(error_value(error))
+        return Settled(StepOutcome.ERROR, gone, started=started)
+    return Settled(StepOutcome.VALUE, data, started=started)
+
+
 def first_message(holding: Holding, name: str) -> Message | None:
     """Return the oldest message *name* in the inbox, or None."""
     return holding.first(name)
@@ -282,4 +299,5 @@ __all__ = [
     "compared_input",
     "first_message",
     "read_message",
+    "settle_load",
 ]

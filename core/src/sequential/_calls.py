@@ -11,10 +11,13 @@ import json
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ._model import Run
+from ._ref import Ref, held_by
 from .errors import LeaseLost, TokenInvalid
+
+T = TypeVar("T")
 
 
 def idempotency_key(
@@ -66,14 +69,16 @@ class Hold:
         lost: Whether nobody wants the tool's result any more.
         beats: How often the tool said that it is working.
         on_abandon: Ends the tool, where it can be ended from outside.
+        load: Reads what a `Ref` stands for; whoever runs the tool gives it.
     """
 
-    __slots__ = ("beats", "lost", "on_abandon")
+    __slots__ = ("beats", "load", "lost", "on_abandon")
 
     def __init__(self) -> None:
         self.lost = False
         self.beats = 0
         self.on_abandon: Callable[[], object] | None = None
+        self.load: Callable[[Ref[Any]], Any] = held_by
 
     def abandon(self) -> None:
         """Say that the result is not wanted any more, and end what can be ended."""
@@ -168,6 +173,19 @@ class ToolContext:
         if self.hold.lost:
             raise LeaseLost(self._run.run_id)
         self.hold.beats += 1
+
+    def load(self, ref: Ref[T]) -> T:
+        """Return the value that *ref*, a part of the tool's input, stands for.
+
+        Reads the storage, on this thread; an async tool had better call it in another one.
+
+        Raises:
+            RefGone: The run that stored it was purged.
+            ValuesError: It is damaged, or does not fit its annotation.
+            StorageError: The storage cannot be reached.
+        """
+        value: T = self.hold.load(ref)
+        return value
 
 
 CALL: ContextVar[ToolContext | None] = ContextVar("sequential_call", default=None)

@@ -13,6 +13,7 @@ from . import _codec
 from ._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord
 from ._payload import result_place
 from ._player import Obstacle, Over, Player
+from ._referring import is_kept
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
@@ -183,7 +184,10 @@ def _refuse_other_step(run: Run, player: Player, over: Over | None) -> None:
 def _refuse_other_result(fetched: Fetched, run: Run, player: Player, over: Over | None) -> None:
     if over is None or over.error is not None:
         raise _other(run, "the flow returned", _stands(player, over))
-    stored = _canonical(_stored_result(player.engine, fetched, run))
+    kept = _stored_result(player.engine, fetched, run)
+    if is_kept(over.result, kept):
+        return
+    stored = _canonical(kept)
     try:
         now = _canonical(over.result)
     except NotEncodable as error:

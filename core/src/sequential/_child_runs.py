@@ -7,7 +7,7 @@ children asks the storage for none of them again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from . import _codec
@@ -52,6 +52,7 @@ class ChildRuns:
         self._unneeded = 0
         # Positions by the name of the message that is waited for there.
         self._places: dict[str, str] = {}
+        self._resting: Mapping[str, Waiting] = {}
 
     def gain(
         self, run: Run, open_: Any = None, records: int = 0, consumed: tuple[str, ...] = ()
@@ -68,6 +69,24 @@ class ChildRuns:
         if not isinstance(step, ChildStep) or not step.waits or asked is None:
             return False
         return self._told(step, asked) is not None
+
+    def rest(self, waits: Mapping[str, Waiting]) -> None:
+        """Remember *waits* for children, by position, with which the run has just been parked."""
+        self._resting = waits
+
+    def resting(self, waiting: Container[str]) -> Mapping[str, Waiting]:
+        """Return what was remembered, once, if it is *waiting* and nothing has come for it.
+
+        There may be thousands, and the run is looked at for the sake of a few. What comes from now
+        on `Abreast.look_again` is told.
+        """
+        waits, self._resting = self._resting, {}
+        news = {message.name for message in self._holding.run.inbox}
+        return {
+            position: wait
+            for position, wait in waits.items()
+            if position in waiting and wait.open.name not in news
+        }
 
     def needs_time(self, step: ChildStep[Any], asked: Asked) -> bool:
         """Tell whether the child has still to be begun."""

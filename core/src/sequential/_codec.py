@@ -30,7 +30,8 @@ from ._json import (
     too_deep,
     too_long,
 )
-from ._plain import Refused, plain_of, too_large
+from ._plain import HELD, REF, Refused, plain_of, too_large
+from ._ref import Address, Ref, at
 from .errors import NotDecodable, NotEncodable
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "decode_plain",
     "encode",
     "encode_canonical",
+    "held",
     "is_class_instance",
 ]
 
@@ -154,6 +156,17 @@ def _strings(plain: Any, way: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
             yield from _strings(item, (*way, key))
 
 
+_HELD_BEGINS: Final = b'{"$":"%s","v":[' % HELD.encode()
+
+
+def held(data: bytes) -> bytes | None:
+    """Return the encoded value that a `Ref` holds which `encode` made *data* of.
+
+    None if it made *data* of anything else.
+    """
+    return data[len(_HELD_BEGINS) : -2] if data.startswith(_HELD_BEGINS) else None
+
+
 # -- reading
 
 
@@ -212,13 +225,21 @@ def _untagged(tagged: dict[str, Any], depth: int) -> Any:
             return _COLLECTIONS[tag](_revived(item, depth + 1) for item in inner)
         if tag in _TEXTS and type(inner) is str:
             return _TEXTS[tag](inner)
-        if tag == "timedelta" and type(inner) is list:
-            return timedelta(*inner)
+        if (tag, type(inner)) in _PARTS:
+            return _PARTS[tag, type(inner)](inner)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise NotDecodable(f"a value tagged {tag!r} is damaged: {name_of(error)}") from None
     raise NotDecodable(
         f"this version has no tag {tag[:40]!r} for {name_of(inner)}; read it with a newer one"
     )
+
+
+def _address(**parts: Any) -> Address:
+    address = Address(**parts)
+    kinds = [type(part) for part in address[:5]]
+    if kinds != [str, int, str, str, int] or not all(type(each) is str for each in address.codecs):
+        raise TypeError(address)
+    return address._replace(codecs=tuple(address.codecs))
 
 
 def _finite(text: str) -> Decimal:
@@ -236,6 +257,12 @@ _COLLECTIONS: Final[dict[str, Callable[[Iterator[Any]], object]]] = {
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
+    HELD: lambda one: Ref(*one),
+}
+
+_PARTS: Final[dict[tuple[str, type], Callable[[Any], object]]] = {
+    ("timedelta", list): lambda parts: timedelta(*parts),
+    (REF, dict): lambda parts: at(_address(**parts)),
 }
 
 _Zoned = TypeVar("_Zoned", datetime, time)

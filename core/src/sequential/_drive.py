@@ -21,6 +21,8 @@ from ._leases import Leases
 from ._model import At, In, Run
 from ._outcomes import Outcome
 from ._plugins import Plugins
+from ._ref import Ref
+from ._referring import loaded
 from ._requests import (
     Commit,
     Create,
@@ -115,6 +117,8 @@ class Driver:
         self._transport = transport
         self._plugins = plugins
         self._clock = clock
+        # Looked up once, not for every call of a tool.
+        self._load_ref = self.load
         self._answers: dict[type, Callable[[Any], Any]] = {
             Commit: self._commit,
             Perform: self._perform,
@@ -194,6 +198,10 @@ class Driver:
             except BaseException as raised:  # noqa: BLE001  (the runner decides what it means)
                 error = raised
 
+    def load(self, ref: Ref[Any]) -> Any:
+        """Return the value that *ref* stands for."""
+        return self.answer(loaded(self.engine, ref))
+
     def close(self) -> None:
         """Stop renewing, and discard the flows in memory."""
         self.leases.close()
@@ -228,6 +236,7 @@ class Driver:
 
     def _perform(self, request: Perform) -> Performed:
         hold = request.call.context.hold
+        hold.load = self._load_ref
         lease = self.leases.add(request.run, hold)
         result, error = None, None
         current = CALL.set(request.call.context)

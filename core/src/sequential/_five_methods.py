@@ -14,7 +14,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from . import _codec
-from ._attempts import Attempts, Settled
+from ._attempts import Attempts, Settled, settle_load
 from ._calls import Pending
 from ._clock import Clock
 from ._drive import KnownTime, Surroundings
@@ -28,6 +28,8 @@ from ._payload import Payloads
 from ._player import Obstacle, Over, Player
 from ._plugins import Plugins
 from ._protocol import Terms
+from ._ref import LoadStep
+from ._referring import loaded
 from ._registry import Registry
 from ._replay import Asked
 from ._requests import Commit, Engine, Perform, Performed, Wait
@@ -244,7 +246,12 @@ class _Turn:
     def _called(self, step: ToolStep[Any]) -> Settled:
         runs, clock = self.runs, self.runs.clock
         world = Surroundings(KnownTime(clock), clock, math.inf, lambda: False)
-        attempts = Attempts(Holding(runs.engine, world, self.run), step, self._asked())
+        holding = Holding(runs.engine, world, self.run)
+        if isinstance(step, LoadStep):
+            # Nothing is kept apart here: whatever a flow can load it holds.
+            found: Settled = self._answered(settle_load(holding, step, clock.now()))
+            return found
+        attempts = Attempts(holding, step, self._asked())
         if attempts.options.mode == "at-most-once":
             remedy = f"five methods cannot announce an at-most-once call of {step!r}; {_REMEDY}"
             raise ConfigError("storage", runs.store, remedy)
@@ -301,6 +308,9 @@ class _Turn:
                 answer = self.runs.clock.wait(request.seconds) and None
 
     def _perform(self, request: Perform) -> Performed:
+        engine, hold = self.runs.engine, request.call.context.hold
+        # Held by the Ref, it is read without a request.
+        hold.load = lambda ref: self._answered(loaded(engine, ref))
         try:
             result = self.runs.plugins.call_tool(request.call)
         except MemoryError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self, cast, get_args
+from typing import Any, Self, TypeVar, cast, get_args
 
 from . import _builtin, _codec
 from ._calling import RegisteredTools
@@ -29,15 +29,19 @@ from ._player import progress_place, value_place
 from ._plugins import Plugins
 from ._progress import Progress, progress_of
 from ._protocol import Terms
+from ._querying import query_of
+from ._ref import Ref
 from ._registry import REGISTRY, Registry
 from ._replay import Check
 from ._requests import Engine
 from ._run_id import check_run_id
 from ._span_store import SpanStore
-from ._storage import Page, Probe, Query, Storage, ValuePlace
+from ._storage import Page, Probe, Storage, ValuePlace
 from ._targets import import_modules
 from ._transport import ResumeTransport
 from .errors import ConfigError, FlowNotFound, RunMissing, ValueCorrupt
+
+T = TypeVar("T")
 
 _RECORD_ONLY = 1 << 30
 """No generation has as many steps: asked for those after it, a storage reads the record alone."""
@@ -249,7 +253,7 @@ class Opened:
             limit: At most this many, 1 to 1,000.
         """
         times = (since, before, wakes_before)
-        query = _query("find", flow, status, tags, times, search)
+        query = query_of("find", flow, status, tags, times, search)
         return self.storage.find(replace(query, parent=parent, after=after, limit=limit))
 
     def count(  # noqa: PLR0913  (as `find`)
@@ -266,7 +270,7 @@ class Opened:
     ) -> Mapping[tuple[str, Status], int]:
         """Return how many runs `find` would find on all its pages, by flow and status."""
         times = (since, before, wakes_before)
-        query = _query("count", flow, status, tags, times, search)
+        query = query_of("count", flow, status, tags, times, search)
         return self.storage.count(replace(query, parent=parent))
 
     def outcome(self, run: Run) -> Outcome:
@@ -277,6 +281,16 @@ class Opened:
     def value(self, run: Run, step: StepRecord) -> Any:
         """Return the decoded result of *step*; of a failed step, its error as an object."""
         return _codec.decode(self._outside.data_of(step.value, value_place(run, step.position)))
+
+    def load(self, ref: Ref[T]) -> T:
+        """Return the value that *ref*, from a result or a step of a run, stands for.
+
+        Raises:
+            RefGone: The run that stored it was purged.
+            ValuesError: It cannot be opened here.
+        """
+        value: T = self.driver.load(ref)
+        return value
 
     def progress(self, run: str | Run) -> Progress | None:
         """Return what the run, or the one of that id, has published with `set_progress`, if it has.
@@ -366,29 +380,6 @@ class Opened:
         except FlowNotFound as error:
             reason = "flow-not-found"
             return Replayed(run.run_id, run.flow, len(steps), False, reason, str(error))
-
-
-def _query(
-    who: str,
-    flow: str | None,
-    status: Status | str | Sequence[Status | str],
-    tags: Mapping[str, str] | None,
-    times: Sequence[datetime | None],
-    search: str | None,
-) -> Query:
-    some = [status] if isinstance(status, str) else status
-    try:
-        since, before, wakes = [None if time is None else time.timestamp() for time in times]
-        statuses = tuple(Status(each) for each in some)
-    except (AttributeError, ValueError, OverflowError, OSError) as error:
-        known = ", ".join(Status)
-        remedy = f"a status is one of {known}; the others are each a time that a clock can show"
-        raise ConfigError(who, f"{error!s:.100}", remedy) from None
-    if not isinstance(search, str | None):
-        raise ConfigError("search", f"{search!r:.100}", "give the text that the ids begin with")
-    return Query(
-        flow, statuses, tags or {}, since, before=before, search=search, wakes_before=wakes
-    )
 
 
 def _nothing_kept(run_id: str, digest: str) -> bytes:

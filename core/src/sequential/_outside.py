@@ -196,6 +196,8 @@ class Outside:
         The last record is the one forked at: left out, or replaced by *edit* when that is given
         as a one-element tuple.
         """
+        if isinstance(edit, tuple):
+            self._refuse_unfit(steps[-1], edit[0])
         kept = list(steps[:-1])
         copies = self._copies(source, run, kept)
         if isinstance(edit, tuple):
@@ -204,6 +206,24 @@ class Outside:
         if not own:
             raise RunTaken(run.run_id, "a history of its own")
         return stored
+
+    def _refuse_unfit(self, record: StepRecord, value: object) -> None:
+        """Refuse an edit that the code here could not read: the fork would be blocked for ever."""
+        registry, shape = self._engine.registry, None
+        if record.kind is StepKind.TOOL:
+            category, _, name = record.tool.partition(".")
+            tool = registry.tools.get((category, name))
+            shape = None if tool is None else tool.result
+        elif record.kind is StepKind.CHILD:
+            flow = registry.flows.get(record.tool)
+            shape = None if flow is None else flow.result
+        data = _codec.encode(value)
+        if shape is not None:
+            try:
+                shape.read(_codec.decode(data))
+            except ValueMismatch as error:
+                where = f"the edit of step {record.position} is no {error.where}"
+                raise ValueMismatch(where, error.path, error.reason) from error
 
     def _edited(self, source: Run, run: Run, record: StepRecord, value: object) -> StepRecord:
         payload = self._kept(_codec.encode(value), value_place(run, record.position), INLINE_LIMIT)

@@ -19,10 +19,15 @@ from uuid import UUID
 
 from ._fields import fields_of, name_of, remembered
 from ._json import MAX_DEPTH, MAX_DIGITS, path_of
+from ._ref import Ref, address_of, held_by
 from .errors import NotEncodable
 
 Room = list[int]
 """How many bytes are free, then the limit that they are counted down from."""
+
+REF: Final = "ref"
+HELD: Final = "held"
+"""Tags of a `Ref` whose value is kept elsewhere, and of one that holds it."""
 
 Step = Callable[[Any, int, Room], object]
 """Turns a value, found at a depth, into plain JSON data."""
@@ -211,6 +216,19 @@ def _base64(value: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
+def _ref(value: Ref[Any], depth: int, room: Room) -> object:
+    address = address_of(value)
+    if address is not None:
+        return {"$": REF, "v": {**address._asdict(), "codecs": list(address.codecs)}}
+    if depth >= MAX_DEPTH:
+        raise Refused(value, f"it is nested more than {MAX_DEPTH} levels deep; flatten it")
+    found = held_by(value)
+    try:
+        return {"$": HELD, "v": [step_for(type(found))(found, depth + 1, room)]}
+    except Refused as refused:
+        raise refused.inside(value) from None
+
+
 def _duration(value: timedelta, _depth: int, _room: Room) -> object:
     value = timedelta.__add__(value, timedelta())  # some subclasses have other days
     return {"$": "timedelta", "v": [value.days, value.seconds, value.microseconds]}
@@ -283,6 +301,7 @@ _STEPS: Final[dict[type, Step]] = {
     date: partial(_text, "date", date.isoformat),
     time: partial(_guarded, partial(_text, "time", time.isoformat)),
     timedelta: _duration,
+    Ref: _ref,
     UUID: partial(_text, "uuid", UUID.__str__),
     Path: partial(_text, "path", Path.__str__),
     PurePosixPath: partial(_text, "posixpath", PurePosixPath.__str__),

@@ -21,6 +21,7 @@ from ._frame import Frame
 from ._kept import seeds_of
 from ._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
 from ._payload import Place
+from ._referring import shape_of
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import child_run_id
@@ -299,7 +300,7 @@ class Player:
                 return Ended({"__error": failed.message or failed.type})
             return Ended(error=failed)
         tool = self.engine.registry.tools.get((step.category, step.name))
-        shape = None if tool is None else tool.result
+        shape = shape_of(step) if tool is None else tool.result
         value = _codec.decode(data)
         return Ended(value if shape is None else shape.read(value))
 

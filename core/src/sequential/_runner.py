@@ -180,6 +180,7 @@ class Turn:
             settling = self._settling
             self._abreast = Abreast(settling.settle, settling.children.is_told, self._now)
             self._refuse_left()
+            self._abreast.rest(strands.waiting, settling.resting(strands.waiting))
             strands.fresh = list(strands.waiting.values())
         for position in strands.lately_dropped():
             yield from self._abreast.forget(position)
@@ -355,6 +356,8 @@ class Turn:
             return park(run, children.gain(run, opened, consumed=consumed), wake, known)
 
         yield from self.holding.commit(parked)
+        if self._abreast is not None:
+            children.rest(self._abreast.children)
         self._abreast = None
         position, first = next(iter(waits.items()))
         return (yield from self._paused(first.reason, position))

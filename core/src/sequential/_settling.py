@@ -6,15 +6,17 @@ with, by the runner. Several may be under way side by side, each for a strand of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from ._attempts import Attempts, Settled, Waiting, read_message
+from ._attempts import Attempts, Settled, Waiting, read_message, settle_load
 from ._child_runs import ChildRuns
 from ._events import SignalDropped
 from ._failure import brief, error_value
 from ._holding import Holding
 from ._model import Open, StepKind, StepOutcome
 from ._player import Obstacle, Player, expected
+from ._ref import LoadStep
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Observe, Requests
 from ._steps import ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
@@ -74,6 +76,10 @@ class Settling:
     def _call(
         self, step: ToolStep[Any], asked: Asked, found: Open | None, started: float
     ) -> Requests[Settled | Waiting | OutOfTime]:
+        if isinstance(step, LoadStep):
+            if not self._has_time(None):
+                return OUT_OF_TIME
+            return (yield from settle_load(self._holding, step, started))
         attempts = Attempts(self._holding, step, asked)
         if not self._has_time(attempts.options.timeout):
             return OUT_OF_TIME
@@ -85,6 +91,18 @@ class Settling:
         if self.children.needs_time(step, asked) and not self._has_time(None):
             return OUT_OF_TIME
         return (yield from self.children.settle(step, asked, started))
+
+    def resting(self, waiting: Mapping[str, Strand]) -> Mapping[str, Waiting]:
+        """Return what of *waiting* waits for children as it did when the run was parked.
+
+        Raises:
+            Obstacle: Another step was begun there meanwhile.
+        """
+        found = self.children.resting(waiting)
+        for position in self._holding.run.open:
+            if position in found:
+                self.check(waiting[position])
+        return found
 
     def check(self, strand: Strand) -> Open | None:
         """Return what is open where *strand* waits.

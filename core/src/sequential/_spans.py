@@ -30,7 +30,7 @@ GEN_AI_CALL = "gen_ai.tool.call.id"
 _OUTCOMES = {"completed": "success", "failed": "failure", "cancelled": "cancellation"}
 """Ended statuses in the words of OpenTelemetry's result of a pipeline run."""
 
-WAITS = {StepKind.SLEEP: "timer", StepKind.SIGNAL: "event"}
+WAITS = {StepKind.SLEEP: "timer", StepKind.SIGNAL: "event", StepKind.CHILD: "child"}
 """Steps that are waits, in the words of ``sequential.wait.kind``."""
 
 Value = str | int | float | bool

@@ -7,6 +7,7 @@ and their signatures, nor where a value came from.
 from __future__ import annotations
 
 import json
+import threading
 import types
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -28,7 +29,12 @@ from typing import (
 )
 
 from ._fields import arguments_by_field, fields_of, name_of
+from ._ref import Ref, read_as
 from .errors import AmbiguousUnion, ValueMismatch
+
+# msgspec looks into a class at its first use, and two threads that do so at once crash the
+# interpreter. Reentrant: a field's type is prepared while its class's is.
+PREPARING: Final = threading.RLock()
 
 
 def convert(value: object, annotation: Any) -> Any:
@@ -60,11 +66,27 @@ def _hook(kind: Any, value: Any) -> Any:
     if hasattr(kind, "__pydantic_validator__"):
         return _validated(_adapter(kind), value)
     target = get_origin(kind) or kind
+    if target is Ref:
+        return _read_ref(get_args(kind), value)
     if isinstance(value, target):
         return value
     if issubclass(target, PurePath) and type(value) is str:
         return target(value)
     raise ValueError(f"{name_of(value)} cannot be made a {target.__name__}; use a dataclass")
+
+
+def _read_ref(arguments: tuple[Any, ...], value: Any) -> Ref[Any]:
+    """Read *value* as a `Ref`; plain data that it could stand for becomes one that holds it."""
+    (annotation,) = arguments or (Any,)
+    if isinstance(value, Ref):
+        return read_as(value, annotation)
+    with PREPARING:
+        prepared = Preparation("a Ref").of(annotation)
+    try:
+        convert(value, prepared)
+    except ValueError as error:
+        raise ValueError(str(error)) from None  # see `_hook`
+    return read_as(Ref(value), annotation)
 
 
 class _StandIn(type):

@@ -24,6 +24,7 @@ from ._run_id import check_run_id, new_run_id
 from ._storage_rules import is_same, tombstone
 from ._transport import ResumeMessage
 from .errors import (
+    ConfigError,
     OutcomeUnknown,
     PositionMissing,
     RunMissing,
@@ -170,8 +171,16 @@ class Tended(Opened):
             new_id: Id of the new run.
 
         Raises:
+            RunMissing: There is no such run.
             PositionMissing: There is no such step.
+            NotEncodable: The edited result cannot be stored; nothing was started.
+            ValueMismatch: It does not fit what the tool or child returns, as the code here says.
+            RunTaken: The new id is another run's.
         """
+        given: object = edit
+        if given is not None and not (isinstance(given, tuple) and len(given) == 1):
+            remedy = "give the result in a tuple of one, such as edit=(5,)"
+            raise ConfigError("edit", f"{edit!r:.80}", remedy)
         loaded = self.storage.load(check_run_id(run_id))
         if loaded is None:
             raise RunMissing(run_id)

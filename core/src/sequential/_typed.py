@@ -7,7 +7,6 @@ msgspec is made to read an annotation is known to `_stand_ins`; JSON text is kno
 from __future__ import annotations
 
 import inspect
-import threading
 import types
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -25,7 +24,7 @@ from typing import (
 from uuid import UUID
 
 from ._fields import name_of
-from ._stand_ins import Preparation, convert, json_schema
+from ._stand_ins import PREPARING, Preparation, convert, json_schema
 from .errors import AmbiguousUnion, ValueMismatch
 
 # Types that a decoded value either has or has not: then nothing is asked of msgspec.
@@ -36,11 +35,6 @@ _PLAIN: Final = frozenset(
 _ANYTHING: Final = (Any, object, inspect.Parameter.empty)
 _SCHEMA_LIMIT: Final = 4096  # bytes; it stands in the record of the run
 _UNWRAPPED: Final = (Awaitable, Coroutine, Generator)
-
-
-# msgspec looks into a class at its first use, and two threads that do so at once crash the
-# interpreter. Reentrant: a field's type is prepared while its class's is.
-_preparing = threading.RLock()
 
 
 class Shape:
@@ -60,7 +54,7 @@ class Shape:
         self._type: Any = None
         if self._exact is None and annotation not in _ANYTHING:
             # A field may name a class that its module has not defined yet: then at the first read.
-            with suppress(NameError), _preparing:
+            with suppress(NameError), PREPARING:
                 self._type = Preparation(where).of(annotation)
 
     def read(self, value: object) -> Any:
@@ -76,7 +70,7 @@ class Shape:
             return value
         try:
             if self._type is None:
-                with _preparing:
+                with PREPARING:
                     self._type = Preparation(self.where).of(self.annotation)
             return convert(value, self._type)
         except (ValueMismatch, AmbiguousUnion):
@@ -93,7 +87,7 @@ class Shape:
         """
         if self.annotation in _ANYTHING:
             return ""
-        with _preparing:
+        with PREPARING:
             try:
                 text = json_schema(self._type or self.annotation)
             except (TypeError, ValueError):

@@ -13,8 +13,9 @@ from ._attempts import Settled
 from ._failure import error_value
 from ._holding import Holding
 from ._model import ErrorValue, Payload, Status, StepRecord
-from ._payload import INLINE_LIMIT, Place, result_place
+from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place, result_place
 from ._player import Over
+from ._referring import apart
 from ._replay import Asked
 from ._requests import Requests, Store
 from ._strands import Strand
@@ -41,7 +42,10 @@ class Written:
         """Return the record of a step; *before* records go with it in front."""
         run, asked, payloads = self._holding.run, strand.asked, self._holding.engine.payloads
         assert asked is not None
-        value = payloads.wrap_part(settled.data, run, f"{asked.position}:value")
+        data, part = settled.data, f"{asked.position}:value"
+        if len(data) > RECORD_LIMIT:
+            data = yield from apart(self._holding.engine, run, f"{part}:ref", data)
+        value = payloads.wrap_part(data, run, part)
         if len(value.data) > INLINE_LIMIT:
             value = yield from self._cut(value)
         return StepRecord(
@@ -66,8 +70,10 @@ class Written:
         error = over.error
         if error is None:
             try:
+                run, engine = self._holding.run, self._holding.engine
                 data = _codec.encode(over.result)
-                place = result_place(self._holding.run)
+                data = yield from apart(engine, run, "result:ref", data)
+                place = result_place(run)
                 return End(Status.COMPLETED, (yield from self.stored(data, place, INLINE_LIMIT)))
             except NotEncodable as refused:
                 error = refused

@@ -20,6 +20,7 @@ message names is an attribute. This module knows nothing else of the package.
     │   ├── SignalMismatch
     │   ├── AmbiguousUnion
     │   ├── ValueCorrupt
+    │   ├── RefGone
     │   └── HistoryUnreadable
     ├── StepError                  raised inside a flow; flows may catch it
     │   ├── ToolError
@@ -259,6 +260,18 @@ class ValueCorrupt(ValuesError):
         self.remedy = remedy
         super().__init__(
             f"the stored value {digest} of run {run_id!r} cannot be used: {reason}; {remedy}"
+        )
+
+
+class RefGone(ValuesError):
+    """A `Ref` stands for a value of a run that was purged."""
+
+    def __init__(self, run_id: str, what: str) -> None:
+        self.run_id = run_id
+        self.what = what
+        super().__init__(
+            f"a Ref stands for the value of {what}, which was purged; load it while that run is"
+            " kept, or keep runs for longer (`retention`)"
         )
 
 

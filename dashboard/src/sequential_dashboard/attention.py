@@ -22,6 +22,8 @@ MANY_ATTEMPTS = 5
 
 
 LOST = "lost"
+DROPPED = "dropped"
+"""What these are is found among all paused runs: nothing wakes most of them."""
 
 BLOCKED = {
     "changed": "deploy code that fits what is recorded (its page shows the difference), then"
@@ -95,12 +97,13 @@ def look(reader: Reader, after: str | None = None) -> Found:
 
 
 def lost(reader: Reader, after: str | None = None) -> Found:
-    """Look for paused runs that nothing will ever wake, `LOOKED_THROUGH` at a time, newest first.
+    """Look for paused runs that nothing will ever wake, and for those that dropped a signal.
 
-    They have no wake time to be found by: this goes through all paused runs in turn.
+    `LOOKED_THROUGH` at a time, newest first. They have no wake time to be found by: this goes
+    through all paused runs in turn.
     """
     page = reader.app.find(status=Status.PAUSED, after=after, limit=LOOKED_THROUGH)
-    found = [each for each in findings(page.runs, reader.now()) if each.what == LOST]
+    found = [each for each in findings(page.runs, reader.now()) if each.what in (LOST, DROPPED)]
     return Found(found, len(page.runs), page.next)
 
 
@@ -152,6 +155,11 @@ def _waiting(run: Run) -> tuple[str, str, str, str, float | None]:
         if step.kind == "tool" and step.attempt > MANY_ATTEMPTS:
             why = f"{step.tool} has been tried {step.attempt - 1} times; {cut(step.error, 300)}"
             return "retrying", why, "mend what it calls; it goes on by itself", "", step.started
+    for step in run.open.values():
+        if step.kind == "signal" and step.error:
+            why = f"signal {step.name!r} came and was dropped: {cut(step.error, 300)}"
+            fix = "send it again with a value of the type that its page shows"
+            return DROPPED, why, fix, "", step.started
     signals = any(each.kind in ("signal", "child") for each in run.open.values())
     if run.status is Status.PAUSED and run.wake is None and not signals:
         why = "nothing will ever look at it: it has no wake time and waits for no signal"

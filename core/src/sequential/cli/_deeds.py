@@ -43,11 +43,13 @@ class Deed:
         name: The command's.
         words: Of runs that filters choose when no ``--status`` is given; stored or shown.
         do: Does it to the run, for a reason; returns what to say, and the document of ``--json``.
+        reads_code: Whether it wants to know flows and tools.
     """
 
     name: str
     words: tuple[str, ...]
     do: Callable[[Sequential, str, str], tuple[str, Mapping[str, Any]]]
+    reads_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def perform(session: Session, deed: Deed, chosen: Chosen) -> int:
         raise click.UsageError("name runs, or choose them by filters such as --flow and --status")
     if chosen.by_filter and not (chosen.reason.strip() or chosen.dry_run):
         raise click.UsageError("runs that filters choose want a reason: add --reason TEXT")
-    with session.app() as app:
+    with session.app_with_flows() if deed.reads_code else session.app() as app:
         if not chosen.by_filter and not chosen.dry_run:
             return _Doing(session, app, deed, chosen).all(chosen.run_ids)
         now = app.driver.time.now()

@@ -52,23 +52,35 @@ def redrive_command(session: Session, /, **given: Any) -> int:
 
 
 @click.command("fork")
-@click.argument("run_id")
 @click.option("--at", required=True, metavar="STEP", help="The step to do anew, such as 3.")
 @click.option(
     "--edit",
     type=json_value,
     metavar="JSON",
-    help="Take this result for that step instead of doing it.",
+    help="Take this result for that step instead of doing it. For one run.",
 )
-@click.option("--run-id", "new_id", help="Id of the new run.")
+@click.option("--run-id", "new_id", help="Id of the new run. For one run.")
+@chosen_runs
 @with_session
 def fork_command(
-    session: Session, run_id: str, at: str, edit: tuple[Any] | None, new_id: str | None
-) -> None:
-    """Start a new run from the steps of RUN_ID before step --at; RUN_ID stays as it is."""
-    with session.app() as app:
+    session: Session, /, at: str, edit: tuple[Any] | None, new_id: str | None, **given: Any
+) -> int:
+    """Start a new run from the steps of RUN_ID before step --at; RUN_ID stays as it is.
+
+    Instead of RUN_ID, filters choose runs: those that ended badly or are blocked, unless --status
+    says others.
+    """
+    chosen = Chosen(**given)
+    if (edit is not None or new_id) and len(chosen.run_ids) != 1:
+        raise click.UsageError("--edit and --run-id are for one run; name it")
+
+    def fork(app: Sequential, run_id: str, _: str) -> Done:
         forked = app.fork(run_id, at, edit=edit, new_id=new_id)
-    _print(session, forked, forked)
+        return forked, {"run_id": forked, "forked_from": run_id}
+
+    words = ("failed", "cancelled", "quarantined", "blocked")
+    # An edited result is held against what the tool returns.
+    return perform(session, Deed("fork", words, fork, edit is not None), chosen)
 
 
 def _purge(app: Sequential, run_id: str, _: str) -> Done:
@@ -89,10 +101,3 @@ def purge_command(session: Session, /, **given: Any) -> int:
     """
     deed = Deed("purge", ("completed", "failed", "cancelled"), _purge)
     return perform(session, deed, Chosen(**given))
-
-
-def _print(session: Session, run_id: str, text: str) -> None:
-    if session.json:
-        session.output.document({"run_id": run_id})
-    else:
-        session.output.text(text)

@@ -40,8 +40,11 @@ _NEEDS_PYTEST = {
 _WITH_ASSERTIONS = (
     "_engine_contract",
     "_engine_journeys",
+    "_engine_language",
     "_engine_row",
     "_engine_rows_begin",
+    "_engine_rows_branches",
+    "_engine_rows_children",
     "_engine_rows_replay",
     "_engine_rows_steps",
     "_engine_rows_tending",

@@ -12,11 +12,12 @@ import pytest
 from .._storage import Storage
 from ._clock import FakeClock
 from ._engine_journeys import Journeys
+from ._engine_language import LanguageJourneys
 from ._engine_matrix import Cell, cells
 from ._engine_row import play
 
 
-class EngineContract(Journeys):
+class EngineContract(Journeys, LanguageJourneys):
     """Plain journeys, and every failpoint with every next actor. Inherit, and override `storage`.
 
     Each failpoint is a test ``test_a_failpoint[F23-sweeper]``: what happens there and what must

@@ -10,14 +10,16 @@ from collections.abc import Callable
 import pytest
 
 from .._app import Sequential
+from .._flights import InTurn
 from .._model import Status, StepOutcome
 from .._outcomes import Cancelled, Completed, Failed, Outcome, Paused, Purged, Quarantined
 from .._polling import PollingTransport
+from .._registry import Registry
 from .._storage import Storage
 from ..errors import RunStatusWrong, RunTaken
 from ._clock import FakeClock
 from ._engine_flows import LARGE, ProcessLost, make_registry
-from ._engine_scene import TERMS, Scene
+from ._engine_scene import LEASE_OVER, TERMS, Scene
 from ._faulty import FaultyStorage
 
 WHOLE = [1, 2, 7, "late", LARGE, 3]
@@ -27,26 +29,48 @@ WHOLE = [1, 2, 7, "late", LARGE, 3]
 class Journey:
     """A scene and the application of its first process."""
 
-    def __init__(self, storage: Storage, clock: FakeClock, pause: str = "when-waiting") -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        clock: FakeClock,
+        pause: str = "when-waiting",
+        flows: Callable[[Registry], None] = lambda _: None,
+    ) -> None:
+        """Open the first process; *flows* registers what it has beside the flows of all."""
         self.scene = Scene(storage, clock)
         self.pause = pause
+        self.flows = flows
         self.app = self.open()
 
     def open(self) -> Sequential:
         """Open the application in a new process."""
         self.seen = FaultyStorage(self.scene.storage)
         registry = make_registry(self.scene.places)
-        return Sequential(
+        self.flows(registry)
+        app = Sequential(
             self.seen, PollingTransport(), self.pause, [], registry=registry, terms=TERMS,
             clock=self.scene.clock,
         )  # fmt: skip
+        app.driver.flights = InTurn  # so that branches end in the same order each time
+        return app
+
+    def reopen(self) -> None:
+        """Go on in a new process."""
+        self.app.driver.close()
+        self.app = self.open()
+
+    def lose(self, run_id: str = "r") -> None:
+        """Execute the run, lose the process on the way, and go on in another one when it may."""
+        with pytest.raises(ProcessLost):
+            self.app.execute(run_id)
+        self.reopen()
+        self.scene.let_pass(LEASE_OVER)
 
     def carry(self, *, fresh: bool = False) -> Outcome:
         """Make invocations until the run has ended, with time going on and signals sent."""
         for _ in range(40):
             if fresh:
-                self.app.driver.close()
-                self.app = self.open()
+                self.reopen()
             outcome = self.app.execute("r")
             if not isinstance(outcome, Paused):
                 return outcome

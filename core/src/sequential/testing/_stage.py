@@ -22,6 +22,7 @@ from .._outside import Outside
 from .._pause import PausePolicy
 from .._payload import Payloads
 from .._protocol import NOW, Terms
+from .._referring import loaded
 from .._registry import Registry
 from .._replay import Check
 from .._requests import (
@@ -47,7 +48,7 @@ from .._requests import (
 from .._runner import Turn
 from .._storage import Storage
 from ._clock import FakeClock
-from ._staged_time import Execution, StagedWorld, Time
+from ._staged_time import Execution, StagedWorld, Time, answered
 
 _DOWN = (MemoryError, KeyboardInterrupt, SystemExit)
 """What a tool raises that takes the process down."""
@@ -325,6 +326,9 @@ class Invocation:
 
     def _perform(self, request: Perform) -> tuple[Lease, Performed]:
         hold = request.call.context.hold
+        hold.load = lambda ref: answered(
+            loaded(self.process.engine, ref), lambda asked: self._ANSWERS[type(asked)](self, asked)
+        )
         lease = Lease(request.run, hold, self.process.stage.clock.monotonic())
         # Into the table without the thread that looks at it: `renew_due` is the schedule's.
         self.process.leases._table[id(lease)] = lease  # noqa: SLF001

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from .._calls import ToolCall
 from ._clock import FakeClock
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +82,20 @@ class StagedWorld:
     def left(self) -> float:
         """Return the seconds left of the budget."""
         return self._until - self._clock.monotonic()
+
+
+def answered(requests: Generator[Any, Any, T], answer: Callable[[Any], object]) -> T:
+    """Answer *requests* to their end, one after the other; return what they came to."""
+    given: object = None
+    error: Exception | None = None
+    while True:
+        try:
+            asked = requests.send(given) if error is None else requests.throw(error)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        given, error = None, None
+        try:
+            given = answer(asked)
+        except Exception as raised:  # noqa: BLE001  (whoever asked decides what it means)
+            error = raised

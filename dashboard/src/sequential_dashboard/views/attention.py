@@ -24,8 +24,9 @@ def show() -> None:
     board, viewer = enter()
     title("Attention", "Blocked, quarantined, stalled, overdue and lost runs, and what would help.")
     st.toggle(
-        "Look for lost runs instead", key=_LOST, on_change=_begin_anew,
-        help="Paused runs that wait for nothing have no wake time to be found by. This goes"
+        "Look for lost runs and dropped signals instead", key=_LOST, on_change=_begin_anew,
+        help="Paused runs that wait for nothing, or for a signal that came with a value of another"
+        " type, have no wake time to be found by. This goes"
         " through paused runs page by page; `sequential doctor` goes through all of them.",
     )  # fmt: skip
     places: list[str | None] = st.session_state.setdefault(_PLACES, [None])

@@ -23,7 +23,7 @@ LINK = "Open"
 
 _COLORS = {
     **COLORS, "overdue": "orange", "retrying": "orange", "lost": "orange", "value": "green",
-    "error": "red", "timeout": "orange",
+    "dropped": "orange", "error": "red", "timeout": "orange",
 }  # fmt: skip
 
 _WIDE = {"Why": 360, "Do": 330}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sequential import Sequential
@@ -34,6 +34,7 @@ _PAGE = 100
 _MOST_PAGES = 20  # of runs of others, until one is asked to look for less
 _HEAD_ONLY = 1 << 30  # no generation has as many steps
 _MOST_TAGS = 32
+_LONGEST = 100 * 365 * 86_400  # seconds until a deadline: a moment that every clock can show
 
 
 class Api:
@@ -61,25 +62,29 @@ class Api:
 
     def start(self, call: Call) -> Answer:
         """Start a run of a listed flow, or find the one that was started before."""
-        given = call.document(frozenset({"flow", "input", "run_id", "tags"}), frozenset({"flow"}))
+        fields = frozenset({"flow", "input", "run_id", "tags", "deadline"})
+        given = call.document(fields, frozenset({"flow"}))
         flow, run_id = _text(given, "flow"), _text(given, "run_id")
         tags = _tags(given.get("tags") or {})
         if "run_id" in given and not run_id:
             raise bad_request("run_id is empty; leave it out for a random one")
+        deadline = _deadline(given.get("deadline"))
         access = Access("start", call, flow=flow, run_id=run_id, tags=tags)
         if flow not in self._flows or not self._authorise(access):
             raise not_found()
         try:
-            started = self._app.start(flow, given.get("input"), run_id=run_id or None, tags=tags)
+            started = self._app.start(
+                flow, given.get("input"), run_id=run_id or None, tags=tags, deadline=deadline
+            )
         except RunTaken:
-            raise Refusal(409, "taken") from None
+            raise _taken() from None
         except FlowNotFound:
             raise not_found() from None
         except (RunIdInvalid, InputMismatch, ValueMismatch, NotEncodable, ConfigError) as error:
             raise bad_request(_cut(error)) from None
         if run_id and not self._may("start", call, self._app.get(started)):
             # The run of another, with the very same input: as with any other.
-            raise Refusal(409, "taken")
+            raise _taken()
         return Answer(201, {"run_id": started})
 
     def list(self, call: Call) -> Answer:
@@ -192,6 +197,12 @@ class Api:
             raise bad_request(_cut(error)) from None
 
 
+def _taken() -> Refusal:
+    """Say that an id is taken; whose run has it, and what differs, is not to be heard."""
+    remedy = "another run has this run_id: send the same flow and input as it, or another run_id"
+    return Refusal(409, "taken", remedy)
+
+
 def _text(given: dict[str, Any], name: str) -> str:
     value = given.get(name)
     if value is not None and not isinstance(value, str):
@@ -224,6 +235,22 @@ def _moment(text: str) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         raise bad_request("since must be a time such as 2026-01-31T09:00:00Z") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _deadline(given: Any) -> datetime | timedelta | None:
+    """Return the moment, or the time from now, that a client gave."""
+    if given is None:
+        return None
+    try:
+        if isinstance(given, str):
+            moment = datetime.fromisoformat(given)
+            if moment.tzinfo is not None and moment.timestamp() >= 0:
+                return moment
+        elif type(given) in (int, float) and 0 < given <= _LONGEST:
+            return timedelta(seconds=given)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise bad_request("deadline must be seconds from now, or a time such as 2026-01-31T09:00:00Z")
 
 
 def _count(call: Call, name: str, most: int, default: int, least: int = 1) -> int:

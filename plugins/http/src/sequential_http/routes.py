@@ -163,6 +163,14 @@ OPERATIONS = (
             input={"description": "An object of the flow's parameters, or its raw input."},
             run_id=_RUN_ID,
             tags=_TAGS,
+            deadline={
+                "description": "When it is cancelled unless it has ended: seconds from now, or a"
+                " moment.",
+                "oneOf": [
+                    {"type": "number", "exclusiveMinimum": 0, "maximum": 100 * 365 * 86_400},
+                    {"type": "string", "format": "date-time"},
+                ],
+            },
         ) | {"additionalProperties": False},
     ),
     Operation(
