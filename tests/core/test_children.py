@@ -20,9 +20,10 @@ from sequential import (
     run_child,
     sleep,
     start_child,
+    tool,
     wait_for_signal,
 )
-from sequential._model import Parent, Status, StepKind, StepOutcome
+from sequential._model import ENDED_STATUSES, Parent, Status, StepKind, StepOutcome
 from sequential._outcomes import Blocked, Cancelled, Completed, Failed, Paused
 from sequential._requests import Commit, Create, Load
 from sequential.errors import ChildCancelled, ChildFailed, ConfigError, RunIdInvalid
@@ -355,6 +356,30 @@ def test_an_input_that_does_not_fit_is_an_error_at_the_step(
     assert isinstance(fleet.process.execute(), Completed)
     assert result(fleet) == "InputMismatch"
     assert fleet.children() == []
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_end_of_a_child_is_not_taken_for_that_of_a_later_step_that_chose_the_same_id(
+    any_stage: Stage, fleet: Fleet, shop: Shop, number: int
+) -> None:
+    @tool("t", "meanwhile", registry=any_stage.registry)
+    def meanwhile() -> None:
+        fleet.process.execute("mine")
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> str:
+        await race(run_child("square", {"number": 2}, run_id="mine"), shop.work(1))
+        await meanwhile()
+        assert fleet.run("mine").status in ENDED_STATUSES
+        try:
+            await run_child("square", {"number": number}, run_id="mine")
+        except ChildFailed as error:
+            return error.type
+        return "taken for its own"
+
+    fleet.stage.start(parent.name)
+    fleet.carry()
+    assert result(fleet) == "RunTaken"
 
 
 @pytest.mark.parametrize("taken_by", ["another input", "flow 'invoice'", "another parent"])

@@ -71,8 +71,11 @@ class ChildRuns:
 
     def needs_time(self, step: ChildStep[Any], asked: Asked) -> bool:
         """Tell whether the child has still to be begun."""
-        begun = max(self._begun, self._holding.run.children)
-        return not step.waits or (asked.number >= begun and self._told(step, asked) is None)
+        begun = self._has_begun(asked) or self._told(step, asked) is not None
+        return not (step.waits and begun)
+
+    def _has_begun(self, asked: Asked) -> bool:
+        return asked.number < max(self._begun, self._holding.run.children)
 
     def settle(
         self, step: ChildStep[Any], asked: Asked, started: float
@@ -86,7 +89,6 @@ class ChildRuns:
             settled = yield from self._started(step, asked)
             return settled._replace(started=started)
         told = self._told(step, asked)
-        self._places[self._name(step, asked)] = asked.position
         if told is not None:
             notice = read_notice((yield from read_message(self._holding, told)))
             return self._ended(asked, notice, (told.id,))
@@ -94,6 +96,7 @@ class ChildRuns:
             ended = yield from self._begin(step, asked)
             if ended is not None:
                 return ended if ended.started else ended._replace(started=started)
+        self._places[self._name(step, asked)] = asked.position
         opened = Open(
             StepKind.CHILD, asked.tool, name=self._name(step, asked), started=started,
             fingerprint=asked.fingerprint,
@@ -110,6 +113,9 @@ class ChildRuns:
         )
 
     def _told(self, step: ChildStep[Any], asked: Asked) -> Message | None:
+        if step.run_id is not None and not self._has_begun(asked):
+            # An id that is chosen may have been chosen before: then this is that child's end.
+            return None
         return self._holding.first(self._name(step, asked))
 
     def _name(self, step: ChildStep[Any], asked: Asked) -> str:
