@@ -382,6 +382,40 @@ def test_the_end_of_a_child_is_not_taken_for_that_of_a_later_step_that_chose_the
     assert result(fleet) == "RunTaken"
 
 
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_child_that_was_begun_is_not_counted_for_another_step_of_changed_code(
+    any_stage: Stage, fleet: Fleet, shop: Shop, wide: bool
+) -> None:
+    @flow(name="parent", registry=any_stage.registry)
+    async def parent() -> object:
+        first = run_child("square", {"number": 2})
+        return await (gather(first, run_child("square", {"number": 3})) if wide else first)
+
+    changed = Registry()
+    Shop(changed)
+
+    @flow(name="parent", registry=changed)
+    async def longer() -> object:
+        await sleep(1)
+        return await run_child("square", {"number": 2})
+
+    fleet.stage.start("parent")
+    invocation = fleet.process.invoke()
+    invocation.until(lambda request: type(request) is Create)
+    # So long that the lease must be renewed, before anything is recorded; then it is lost.
+    any_stage.clock.advance(fleet.stage.terms.lease / 2)
+    invocation.until(lambda request: type(request) is Commit)
+    invocation.advance()
+    invocation.crash()
+    any_stage.clock.advance(fleet.stage.terms.lease * 2)
+    blocked = fleet.stage.process(registry=changed).execute()
+    assert isinstance(blocked, Blocked)
+    assert blocked.reason == "changed"
+    fleet.process.forget()
+    fleet.carry()
+    assert result(fleet) == ((4, 9) if wide else 4)
+
+
 @pytest.mark.parametrize("taken_by", ["another input", "flow 'invoice'", "another parent"])
 def test_an_id_that_is_taken_is_one_clear_error_at_the_step(
     any_stage: Stage, fleet: Fleet, shop: Shop, taken_by: str
