@@ -144,7 +144,11 @@ class Watched:
             assert not grew, "I14 a block changed the history"
             assert run.attention is not None
             disagrees = family not in (None, code.family)
-            excuse = {"changed": disagrees, "tool-not-found": code is Code.TOOLLESS}
+            excuse = {
+                "changed": disagrees,
+                "tool-not-found": code is Code.TOOLLESS,
+                "flow-not-found": code is Code.MISSING,
+            }
             assert excuse.get(run.attention.reason), f"I14 blocked: {run.attention.reason}"
         return code.family if family is None and (run.cursor or run.open) else family
 

@@ -26,12 +26,15 @@ from sequential import (
     gather,
     map_tool,
     race,
+    run_child,
     save,
     sleep,
+    start_child,
     tool,
     tool_call,
     wait_for_signal,
 )
+from sequential.errors import ChildCancelled, ChildFailed
 
 Op = list[Any]
 Program = list[Op]
@@ -145,6 +148,10 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "wait": lambda name: wait_for_signal(name, int),
     "wait_for": lambda name, limit: wait_for_signal(name, int, timeout=limit, default=None),
     "continue": continue_as_new,
+    "child": lambda flow, program, run_id, on_cancel: run_child(
+        flow, program, run_id=run_id, on_cancel=on_cancel
+    ),
+    "start": lambda flow, program, run_id: start_child(flow, program, run_id=run_id),
     # An input that comes out otherwise on replay is another step.
     "draw": lambda: tool_call("t", "draw", {"number": det.random()}),
 }
@@ -164,6 +171,10 @@ def _step_of(op: Op, branch: Callable[[Program], Any] | None = None) -> Any:
 def _shown(value: Any) -> Any:
     if isinstance(value, ToolError):
         return [value.type, value.attempts]
+    if isinstance(value, ChildFailed):
+        return [value.type, 1]
+    if isinstance(value, ChildCancelled):
+        return [RunCancelled.__name__, 1]
     return [_shown(each) for each in value] if isinstance(value, (tuple, list)) else value
 
 
@@ -176,7 +187,7 @@ def _generator(program: Program) -> Generator[Any, Any, list[Any]]:
                 continue
             try:
                 got.append(_shown((yield _step_of(op, _generator))))
-            except ToolError as error:
+            except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
                 got.append(_shown(error))
@@ -195,7 +206,7 @@ async def _coroutine(program: Program) -> list[Any]:
                 continue
             try:
                 got.append(_shown(await _step_of(op, _coroutine)))
-            except ToolError as error:
+            except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
                 got.append(_shown(error))

@@ -13,10 +13,10 @@ from sequential import _protocol
 from sequential._model import OPEN_STATUSES, Run, evolve
 from tests.simulation import __main__ as command
 from tests.simulation.choices import Choices, Schedule, Shrinker, size
+from tests.simulation.drawn import CANARY
 from tests.simulation.fleet import Trouble, WatchedMemory
 from tests.simulation.shrinking import failure_of, report, shrunk
 from tests.simulation.simulator import Simulation, play
-from tests.simulation.traffic import CANARY
 
 SCHEDULES = 2_000
 SHARDS = 8
@@ -71,6 +71,7 @@ def test_everything_that_can_happen_does_happen() -> None:
         "message to two at once", "crashes", "poisoned", "deploys", "rollbacks", "freezes",
         "clones", "clocks", "overtaken", "gave up", "blocked", "quarantined", "redriven",
         "runs completed", "runs failed", "runs cancelled", "continued", "several in flight",
+        "children", "notices", "deferred notices",
     }  # fmt: skip
     assert {str(what) for what in wanted} <= {str(what) for what, count in counts.items() if count}
 
