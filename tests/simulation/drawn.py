@@ -33,9 +33,11 @@ _KINDS: tuple[tuple[object, ...], ...] = (
 )
 _WIDE: tuple[tuple[str], ...] = (*[("gather",)] * 4, *[("race",)] * 4, *[("map",)] * 2)
 """Operations with branches."""
+_BARE = ("child", "child", "add", "sleep", "once", "fail", "wait")
+"""Operations that may be a branch by themselves."""
 _CHILDREN: tuple[tuple[str], ...] = (*[("child",)] * 5, *[("start",)] * 2)
 """Operations with a run of their own."""
-_IDS = (*[None] * 9, "x", "x", "r0")
+_IDS = (*[None] * 6, "x", "x", "r0")
 """Of children: what follows from the step, what others choose as well, what another run has."""
 
 
@@ -62,10 +64,20 @@ def _wide(choices: Choices, kind: object, depth: int) -> Op:
     below, draw = choices.below, choices.one_of
     if kind == "map":
         return [kind, [1 + below(99) for _ in range(below(5))], draw((None, 1, 2))]
-    branches = [_ops(choices, depth, 3) for _ in range(1 + below(4))]
+    branches = [_branch(choices, depth) for _ in range(1 + below(4))]
     if kind == "race":
         return [kind, branches]
     return [kind, branches, draw(("raise", "collect")), draw((None, None, 1, 2))]
+
+
+def _branch(choices: Choices, depth: int) -> Program | Op:
+    if choices.below(4) < 3:
+        return _ops(choices, depth, 3)
+    kind = choices.one_of(_BARE)
+    if kind == "child":
+        return _child(choices, kind, depth)
+    rest = {"sleep": (0, 1, 20), "wait": NAMES}.get(kind, tuple(range(1, 9)))
+    return [kind, choices.one_of(rest)]
 
 
 def _child(choices: Choices, kind: object, depth: int) -> Op:

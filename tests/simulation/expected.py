@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sequential._model import StepOutcome, StepRecord
-from tests.simulation.programs import Op, Program
+from tests.simulation.programs import Op, Program, is_bare
 
 DRAWN = object()
 """Stands for a value that was drawn: it is in no record."""
@@ -84,10 +84,10 @@ class History:
         self, branches: list[Program], position: str, op: Op, *, single: bool = False
     ) -> _Ended | None:
         ends = [
-            self._op(program[0], f"{position}.{index}")
+            self._op(branch[0], f"{position}.{index}")
             if single
-            else self._run(program, f"{position}.{index}.")
-            for index, program in enumerate(branches)
+            else self._branch(branch, f"{position}.{index}")
+            for index, branch in enumerate(branches)
         ]
         failed = [each for each in ends if each is not None and each.failed]
         if failed and (single or op[2] == "raise"):
@@ -97,8 +97,11 @@ class History:
         values = [each.value for each in ends if each is not None]
         return _Ended(values, False, last) if len(values) == len(ends) else None
 
+    def _branch(self, branch: Program | Op, place: str) -> _Ended | None:
+        return self._op(branch, place) if is_bare(branch) else self._run(branch, f"{place}.")
+
     def _raced(self, branches: list[Program], position: str) -> _Ended | None:
-        ends = [self._run(each, f"{position}.{index}.") for index, each in enumerate(branches)]
+        ends = [self._branch(each, f"{position}.{index}") for index, each in enumerate(branches)]
         done = [(each.number, index, each) for index, each in enumerate(ends) if each is not None]
         if not done:
             return None

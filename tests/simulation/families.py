@@ -25,7 +25,7 @@ from sequential._model import (
 )
 from sequential._protocol import CANCEL, CHILD
 from tests.simulation.invariants import Watched
-from tests.simulation.programs import EXTRA, Code, Op, Program
+from tests.simulation.programs import EXTRA, Code, Op, Program, is_bare
 
 End = tuple[str, Any]
 """How a run ended: its status, and its result or the class of its error."""
@@ -103,12 +103,14 @@ class Families:
         if self._watched[run.run_id].family == Code.CHANGED.family:
             program = [EXTRA, *program]
         at, *inner = map(int, position.split("."))
-        op = _steps(program)[at : at + 1]
-        for branch, at in zip(inner[::2], inner[1::2], strict=True):
-            branches = op[0][1] if op and op[0][0] in {"gather", "race"} else []
-            op = [each for found in branches[branch : branch + 1] for each in _steps(found)]
-            op = op[at : at + 1]
-        return op[0] if op and op[0][0] in {"child", "start"} else None
+        found = _steps(program)[at : at + 1]
+        while found and inner:
+            op, branch = found[0], inner.pop(0)
+            found = op[1][branch : branch + 1] if op[0] in {"gather", "race"} else []
+            if found and not is_bare(found[0]):
+                at = inner.pop(0) if inner else -1
+                found = _steps(found[0])[at : at + 1] if at >= 0 else []
+        return found[0] if found and found[0][0] in {"child", "start"} else None
 
     # -- ending ------------------------------------------------------------------------------
 

@@ -162,10 +162,19 @@ def _step_of(op: Op, branch: Callable[[Program], Any] | None = None) -> Any:
     if branch is None or kind in _STEPS:
         return _STEPS[kind](*rest)
     if kind == "race":
-        return race(*map(branch, rest[0]))
+        return race(*_branches(rest[0], branch))
     if kind == "map":
         return map_tool(_STEPS["add"], rest[0], max_concurrency=rest[1])
-    return gather(*map(branch, rest[0]), errors=rest[1], max_concurrency=rest[2])
+    return gather(*_branches(rest[0], branch), errors=rest[1], max_concurrency=rest[2])
+
+
+def is_bare(branch: Program | Op) -> bool:
+    """Tell whether *branch* is an operation itself, and not a program."""
+    return isinstance(branch[0], str)
+
+
+def _branches(given: list[Program | Op], branch: Callable[[Program], Any]) -> list[Any]:
+    return [_step_of(each) if is_bare(each) else branch(each) for each in given]
 
 
 def _shown(value: Any) -> Any:
