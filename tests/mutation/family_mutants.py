@@ -92,4 +92,35 @@ CHILDREN: tuple[Mutant, ...] = (
     ),
 )
 
-FAMILY_MUTANTS: tuple[Mutant, ...] = CHILDREN
+DEADLINES: tuple[Mutant, ...] = (
+    mutant(
+        "a deadline is over before its time",
+        "_protocol",
+        "    over = run.deadline is not None and run.deadline <= now\n",
+        "    over = run.deadline is not None and run.deadline <= now + 2\n",
+        SIMULATOR,
+    ),
+    mutant(
+        "who waits for a signal is not told that the deadline is over",
+        "_protocol",
+        "    if run.deadline is not None and not isinstance(wake, In):",
+        "    if run.deadline is not None and isinstance(wake, At):",
+        SIMULATOR,
+    ),
+    mutant(
+        "a run that is woken by its deadline is not told",
+        "_runner",
+        "        late = run.deadline is not None and is_overdue(run, self.holding.world.now())",
+        "        late = False",
+        SIMULATOR,
+    ),
+    mutant(
+        "what is told of the deadline is told again at the next step",
+        "_runner",
+        "        told, data = cancel_id(self.holding.run), _DEADLINE",
+        '        told, data = "", _DEADLINE',
+        SIMULATOR,
+    ),
+)
+
+FAMILY_MUTANTS: tuple[Mutant, ...] = (*CHILDREN, *DEADLINES)

@@ -18,6 +18,7 @@ from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale
 from sequential.errors import OutcomeUnknown, StorageRefused, StorageUnavailable
 from sequential.testing import FakeClock
 from tests.simulation.choices import Choices
+from tests.simulation.deadlines import check_deadline
 from tests.simulation.families import Families
 from tests.simulation.invariants import Watched
 from tests.simulation.programs import Code
@@ -61,6 +62,7 @@ class WatchedMemory(MemoryStorage):
         writer: Whose code commits now; None for somebody outside.
         counts: What became of runs, and how often.
         families: What runs are to each other.
+        steady: Whether nobody's clock is wrong.
     """
 
     def __init__(self, clock: FakeClock, terms: Terms) -> None:
@@ -71,6 +73,7 @@ class WatchedMemory(MemoryStorage):
         self.writer: Code | None = None
         self.counts: Counter[str] = Counter()
         self.families = Families(self.watched)
+        self.steady = True
         self._terms = terms
 
     def stored(self, run_id: str) -> Run:
@@ -108,6 +111,9 @@ class WatchedMemory(MemoryStorage):
         try:
             watched.see(run, steps, self.writer)
             self.families.see(before, run, steps, self.writer)
+            now, steady = self._time.now(), self.steady
+            if before and check_deadline(before, run, steps, now, steady=steady):
+                self.counts["deadlines over"] += 1
         except AssertionError as error:
             # Raised here it would be an answer of the storage; the simulation raises it.
             self.broken = self.broken or error

@@ -43,6 +43,7 @@ class Watched:
         rollbacks: How often the storage lost commits.
         cured: Whether poison does not kill any more.
         accepted: Ids of accepted messages.
+        terminated: Whether somebody outside ended it.
     """
 
     def __init__(self, run_id: str, terms: Terms) -> None:
@@ -51,6 +52,7 @@ class Watched:
         self.losses = 0
         self.rollbacks = 0
         self.cured = False
+        self.terminated = False
         self.accepted: set[str] = set()
         self._terms = terms
         self._claims = 0
@@ -74,6 +76,8 @@ class Watched:
         self._claim(before.run, run)
         self._messages(run)
         self._end(before.run, run)
+        if run.status in ENDED_STATUSES and before.run.status not in ENDED_STATUSES:
+            self.terminated = code is None
         family = self._code(before, run, code)
         if run.status in OPEN_STATUSES:
             waits = any(each.due is None and each.name for each in run.open.values())
@@ -206,3 +210,9 @@ def check_end(watched: Watched, executions: Executions) -> None:
         assert steps[-1].outcome is StepOutcome.ERROR, "I7 failed without an error"
     else:
         assert run.status is Status.CANCELLED, "I11 not at its end"
+        if not watched.terminated:
+            # Its code undoes what it did, as the last thing.
+            last = steps[-1]
+            undone = last.tool == "t.undo" and last.position.isdecimal()
+            assert undone, "I22 cleanup was not done"
+            assert last.outcome is StepOutcome.VALUE, "I22 cleanup was cut short"

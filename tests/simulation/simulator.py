@@ -15,6 +15,7 @@ from sequential import _protocol
 from sequential._model import OPEN_STATUSES, At, Run, Status, StepKind
 from sequential._protocol import holds, is_due
 from tests.simulation.choices import Choices, Schedule
+from tests.simulation.deadlines import LATE, is_told
 from tests.simulation.happenings import Happenings
 from tests.simulation.invariants import check_end
 from tests.simulation.traffic import ROOM
@@ -89,6 +90,7 @@ class Simulation(Happenings):
 
     def _to_the_end(self) -> None:
         until = self.clock.monotonic() + LONGEST + self.ahead
+        healed = self.memory.time()
         looks: Counter[str] = Counter()
         for _ in range(400):
             going = [run_id for run_id in self.memory.watched if self._goes_on(run_id)]
@@ -96,6 +98,7 @@ class Simulation(Happenings):
                 return
             assert self.clock.monotonic() < until, "I11 it takes too long"
             for run_id in going:
+                self._is_in_time(self.memory.stored(run_id), healed)
                 self._give_what_it_waits_for(run_id)
             self._until_one_is_due(going)
             for run_id in going:
@@ -111,6 +114,11 @@ class Simulation(Happenings):
     def _goes_on(self, run_id: str) -> bool:
         run = self.memory.stored(run_id)
         return run.notice or run.status in {*OPEN_STATUSES, Status.QUARANTINED}
+
+    def _is_in_time(self, run: Run, healed: float) -> None:
+        if run.status in OPEN_STATUSES and run.deadline is not None and not is_told(run):
+            late = self.memory.time() - max(run.deadline, healed)
+            assert late < LATE + self.ahead, "I21 it is not told that its deadline is over"
 
     def _is_due(self, run: Run) -> bool:
         now = self.memory.time()

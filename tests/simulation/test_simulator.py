@@ -71,7 +71,7 @@ def test_everything_that_can_happen_does_happen() -> None:
         "message to two at once", "crashes", "poisoned", "deploys", "rollbacks", "freezes",
         "clones", "clocks", "overtaken", "gave up", "blocked", "quarantined", "redriven",
         "runs completed", "runs failed", "runs cancelled", "continued", "several in flight",
-        "children", "notices", "deferred notices",
+        "children", "notices", "deferred notices", "deadlines over",
     }  # fmt: skip
     assert {str(what) for what in wanted} <= {str(what) for what, count in counts.items() if count}
 
@@ -129,7 +129,7 @@ def test_a_report_says_what_happened_and_how_to_see_it_again() -> None:
     seed = first_failure()
     said = report(seed)
     assert f"seed {seed}: AssertionError: I12" in said
-    assert "commit: park" in said
+    assert "park until now" in said
     assert said.endswith(f"python -m tests.simulation {seed}")
     assert len(said.splitlines()) < 60
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from sequential import _protocol
-from sequential._model import At, Run, Status
+from sequential._model import At, Run, Status, evolve
 from sequential._outcomes import Lost
 from sequential._outside import Outside
 from sequential._protocol import NOW, Terms, claimed, holds
@@ -38,6 +38,7 @@ PASSING = (0.1, 0.3, 0.3, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 20.0, 40.0, 3_600.
 _LATE = (1.0, 10.0, 60.0, 3_600.0, 15 * _DAY)
 _OFFSETS = (0.0, 30.0, -30.0, _DAY, -_DAY)
 _HOLD = 5.0
+_DEADLINES = (*[None] * 9, 3.0, 40.0, 600.0)
 INFINITE = float("inf")
 ROOM = _protocol._ROOM
 
@@ -116,6 +117,7 @@ class Traffic:
         self._codes = tuple(Code) if deploys else (Code.OLD,)
         failovers, clocks = draw((0.0, 0.0, 0.0, 0.5, 2.0)), draw((0.0, 0.0, 1.0))
         self._clocks = bool(clocks)
+        self.memory.steady = not clocks
         self.room = draw((ROOM, ROOM, 1))
         self._runs = 1 + draw((0, 0, 0, 0, 1, 1, 1, 2, 3, 7))
         self.length = 20 + self.choices.below(121)
@@ -150,19 +152,21 @@ class Traffic:
         program = drawn_program(choices)
         flow, data = choices.one_of(STYLES), json.dumps(program).encode()
         self.say("", run_id, f"created as {flow}: {' '.join(op[0] for op in program)}")
+        payload, digest = self.stage.outside.input_payload(run_id, data)
+        run = Run(run_id, flow, payload, wake=NOW, asked=digest, created=self.clock.now())
+        seconds = choices.one_of(_DEADLINES)
+        if seconds is not None:
+            run = evolve(run, deadline=run.created + seconds)
         if choices.chance(0.3):
-            self._begin(flow, data, run_id)
+            self._begin(run)
         else:
-            self.stage.start(flow, data, run_id)
+            self.stage.outside.create(run)
             self.post(run_id, 0.0)
 
-    def _begin(self, flow: str, data: bytes, run_id: str) -> None:
-        """Create the run already claimed, as `app.run` does."""
-        process, payload_of = self.processes[0], self.stage.outside.input_payload
-        payload, digest = payload_of(run_id, data)
-        created = process.time.now()
-        run = Run(run_id, flow, payload, wake=NOW, asked=digest, created=created)
-        held = claimed(run, created, self.stage.token(), self.terms)
+    def _begin(self, run: Run) -> None:
+        """Create *run* already claimed, as `app.run` does."""
+        process = self.processes[0]
+        held = claimed(run, process.time.now(), self.stage.token(), self.terms)
         stored, _ = self.stage.outside.create(held)
         invocation = process.begin(stored)
         self._held[invocation] = stored
