@@ -123,4 +123,35 @@ DEADLINES: tuple[Mutant, ...] = (
     ),
 )
 
-FAMILY_MUTANTS: tuple[Mutant, ...] = (*CHILDREN, *DEADLINES)
+PATCHES: tuple[Mutant, ...] = (
+    mutant(
+        "who has come past a change goes its new way",
+        "_scope",
+        "return self.patches.setdefault(patch, not self.behind)",
+        "return self.patches.setdefault(patch, True)",
+        SIMULATOR,
+    ),
+    mutant(
+        "a new run goes the old way of a change",
+        "_scope",
+        "return self.patches.setdefault(patch, not self.behind)",
+        "return self.patches.setdefault(patch, False)",
+        SIMULATOR,
+    ),
+    mutant(
+        "a patch is kept before any step went its way",
+        "_holding",
+        "self.way(wanted) if records or wanted.open else wanted",
+        "self.way(wanted)",
+        SIMULATOR,
+    ),
+    mutant(
+        "a retry of everything keeps the ways of before",
+        "_protocol",
+        "        patches=run.patches if copied else (),",
+        "        patches=run.patches,",
+        "tests/core/test_versions.py::test_a_retry_that_copies_nothing_may_go_either_way",
+    ),
+)
+
+FAMILY_MUTANTS: tuple[Mutant, ...] = (*CHILDREN, *DEADLINES, *PATCHES)

@@ -183,7 +183,8 @@ class Happenings(Traffic):
         self.troubles.rate = self.crash_rate = self.mail_rate = 0.0
         self.frozen = {}
         if len(self._codes) > 1:
-            last = [self._process(Code.OLD), self._process(Code.CHANGED)]
+            codes = (Code.PATCHED,) if Code.PATCHED in self._codes else (Code.OLD, Code.CHANGED)
+            last = [self._process(code) for code in codes]
             self.processes, self._all = self.processes + last, self._all + last
         for process in self._all:
             process.seconds = INFINITE

@@ -21,10 +21,12 @@ from sequential import (
     ToolContext,
     ToolError,
     continue_as_new,
+    deprecate_patch,
     det,
     flow,
     gather,
     map_tool,
+    patched,
     race,
     run_child,
     save,
@@ -41,6 +43,8 @@ Program = list[Op]
 STYLES = ("generator", "coroutine")
 EXTRA: Op = ["add", -1]
 """What changed code asks for first, and no program does."""
+PATCH = "more"
+"""What the change is called where it is patched."""
 
 
 class Code(StrEnum):
@@ -51,15 +55,34 @@ class Code(StrEnum):
     """Each flow is rewritten in the other style; the steps are the same."""
     CHANGED = "changed"
     """Each flow asks for one step more, before all others."""
+    PATCHED = "patched"
+    """Each flow asks for it where it may: in runs that have not come so far."""
+    AFTER = "after"
+    """Each flow asks for it, and says that runs without it are not expected any more."""
     MISSING = "missing"
     """One of the flows is gone."""
     TOOLLESS = "toolless"
     """One of the tools is gone."""
 
     @property
-    def family(self) -> str:
-        """Codes of one family can carry on each other's histories, those of two never."""
-        return "new" if self is Code.CHANGED else "old"
+    def family(self) -> str | None:
+        """Codes of one family can carry on each other's histories, those of two never.
+
+        None is that of code which carries on those of both.
+        """
+        if self is Code.PATCHED:
+            return None
+        return "new" if self in (Code.CHANGED, Code.AFTER) else "old"
+
+    def fits(self, family: str | None) -> bool:
+        """Tell whether a history of *family* can be carried on; None is that without any step."""
+        return family is None or self.family in (None, family)
+
+
+BREAKING = (Code.OLD, Code.COMPATIBLE, Code.CHANGED, Code.MISSING, Code.TOOLLESS)
+"""What is deployed where a flow is changed just so."""
+PATCHING = (Code.OLD, Code.COMPATIBLE, Code.PATCHED, Code.PATCHED, Code.AFTER, Code.TOOLLESS)
+"""What is deployed where the change is patched."""
 
 
 @cache
@@ -225,15 +248,25 @@ async def _coroutine(program: Program) -> list[Any]:
     return got
 
 
+def _asks_more(code: Code) -> bool:
+    if code is Code.PATCHED:
+        return patched(PATCH)
+    if code is Code.AFTER:
+        deprecate_patch(PATCH)
+    return code.family == "new"
+
+
 def _add_generator(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     def generator(input: Program) -> Steps[list[Any]]:
-        got = yield from _generator([EXTRA, *input] if code is Code.CHANGED else input)
-        return got[1:] if code is Code.CHANGED else got
+        more = _asks_more(code)
+        got = yield from _generator([EXTRA, *input] if more else input)
+        return got[1:] if more else got
 
 
 def _add_coroutine(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     async def coroutine(input: Program) -> list[Any]:
-        got = await _coroutine([EXTRA, *input] if code is Code.CHANGED else input)
-        return got[1:] if code is Code.CHANGED else got
+        more = _asks_more(code)
+        got = await _coroutine([EXTRA, *input] if more else input)
+        return got[1:] if more else got

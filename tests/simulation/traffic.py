@@ -23,7 +23,7 @@ from tests.simulation.choices import Choices
 from tests.simulation.drawn import CANARY, drawn_program
 from tests.simulation.fleet import Channel, Troubles, WatchedMemory
 from tests.simulation.invariants import Executions
-from tests.simulation.programs import STYLES, Code, registry, restart_tokens
+from tests.simulation.programs import BREAKING, PATCHING, STYLES, Code, registry, restart_tokens
 from tests.simulation.trace import Trace, told_request
 
 _TERMS = tuple(
@@ -114,7 +114,7 @@ class Traffic:
         self.mail_rate = draw((0.0, 0.0, 0.2, 0.6))
         self.twice_rate = draw((0.0, 0.0, 0.3))
         deploys = draw((0.0, 0.0, 1.0, 3.0))
-        self._codes = tuple(Code) if deploys else (Code.OLD,)
+        self._codes = draw((BREAKING, PATCHING)) if deploys else (Code.OLD,)
         failovers, clocks = draw((0.0, 0.0, 0.0, 0.5, 2.0)), draw((0.0, 0.0, 1.0))
         self._clocks = bool(clocks)
         self.memory.steady = not clocks
