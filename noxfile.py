@@ -319,11 +319,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST)
 def simulate(session: nox.Session) -> None:
-    """Play 200,000 seeded schedules, kill every mutant, play random programs, and fuzz."""
+    """Play 200,000 seeded schedules, kill every mutant, play 20,000 random programs, and fuzz."""
     sync(session, "test")
     schedules = session.posargs or ("0", "200000")
     session.run("python", "-m", "tests.simulation", *schedules, "--jobs=2")
     session.run("python", "-m", "tests.mutation")
+    session.run("python", "-m", "tests.core.random_programs", "20000", "--jobs=2")
     session.run(
         "pytest",
         "tests/core/test_properties.py",

@@ -34,12 +34,14 @@ from sequential import (
     gather,
     map_tool,
     race,
+    run_child,
     save,
     sleep,
     tool,
     tool_call,
     wait_for_signal,
 )
+from sequential.errors import ChildCancelled, ChildFailed
 
 Statement = list[Any]
 Block = list[Statement]
@@ -178,10 +180,11 @@ STEPS: dict[str, Callable[..., Any]] = {
     "wait_for": lambda name, limit: wait_for_signal(name, int, timeout=limit, default=None),
     "wait_or_raise": lambda name, limit: wait_for_signal(name, int, timeout=limit),
     "return": lambda number: tool_call("t", "fail", {"number": number}, errors="return"),
+    "child": lambda style, block: run_child(style, {"program": block}),
 }
 """Statements that are one step whose result is kept."""
 
-CAUGHT = (ToolError, SignalTimedOut, Broken)
+CAUGHT = (ToolError, SignalTimedOut, ChildFailed, ChildCancelled, Broken)
 
 
 def _plainly(word: str, rest: list[Any], got: list[Any]) -> bool:

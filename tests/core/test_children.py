@@ -20,10 +20,19 @@ from sequential import (
     run_child,
     sleep,
     start_child,
+    tool,
     wait_for_signal,
 )
 from sequential._child_runs import ChildRuns
-from sequential._model import Parent, Run, Status, StepKind, StepOutcome, evolve
+from sequential._model import (
+    ENDED_STATUSES,
+    Parent,
+    Run,
+    Status,
+    StepKind,
+    StepOutcome,
+    evolve,
+)
 from sequential._outcomes import Blocked, Cancelled, Completed, Failed, Paused
 from sequential._requests import Commit, Create, Load
 from sequential.errors import ChildCancelled, ChildFailed, ConfigError, RunIdInvalid
@@ -356,6 +365,64 @@ def test_an_input_that_does_not_fit_is_an_error_at_the_step(
     assert isinstance(fleet.process.execute(), Completed)
     assert result(fleet) == "InputMismatch"
     assert fleet.children() == []
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_end_of_a_child_is_not_taken_for_that_of_a_later_step_that_chose_the_same_id(
+    any_stage: Stage, fleet: Fleet, shop: Shop, number: int
+) -> None:
+    @tool("t", "meanwhile", registry=any_stage.registry)
+    def meanwhile() -> None:
+        fleet.process.execute("mine")
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> str:
+        await race(run_child("square", {"number": 2}, run_id="mine"), shop.work(1))
+        await meanwhile()
+        assert fleet.run("mine").status in ENDED_STATUSES
+        try:
+            await run_child("square", {"number": number}, run_id="mine")
+        except ChildFailed as error:
+            return error.type
+        return "taken for its own"
+
+    fleet.stage.start(parent.name)
+    fleet.carry()
+    assert result(fleet) == "RunTaken"
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_child_that_was_begun_is_not_counted_for_another_step_of_changed_code(
+    any_stage: Stage, fleet: Fleet, shop: Shop, wide: bool
+) -> None:
+    @flow(name="parent", registry=any_stage.registry)
+    async def parent() -> object:
+        first = run_child("square", {"number": 2})
+        return await (gather(first, run_child("square", {"number": 3})) if wide else first)
+
+    changed = Registry()
+    Shop(changed)
+
+    @flow(name="parent", registry=changed)
+    async def longer() -> object:
+        await sleep(1)
+        return await run_child("square", {"number": 2})
+
+    fleet.stage.start("parent")
+    invocation = fleet.process.invoke()
+    invocation.until(lambda request: type(request) is Create)
+    # So long that the lease must be renewed, before anything is recorded; then it is lost.
+    any_stage.clock.advance(fleet.stage.terms.lease / 2)
+    invocation.until(lambda request: type(request) is Commit)
+    invocation.advance()
+    invocation.crash()
+    any_stage.clock.advance(fleet.stage.terms.lease * 2)
+    blocked = fleet.stage.process(registry=changed).execute()
+    assert isinstance(blocked, Blocked)
+    assert blocked.reason == "changed"
+    fleet.process.forget()
+    fleet.carry()
+    assert result(fleet) == ((4, 9) if wide else 4)
 
 
 @pytest.mark.parametrize("taken_by", ["another input", "flow 'invoice'", "another parent"])

@@ -21,11 +21,16 @@ from sequential import (
     tool_call,
     wait_for_signal,
 )
+from sequential._memory import MemoryStorage
+from sequential._model import ENDED_STATUSES
 from sequential._outcomes import Blocked, Completed, NotMine, Paused
+from sequential._protocol import retry
 from sequential._registry import tool
+from sequential._requests import Perform
 from sequential._worker import Worker
 from sequential.errors import VersionNotFound
-from sequential.testing import verify_replay
+from sequential.testing import FakeClock, verify_replay
+from sequential.testing._stage import Stage as Staged
 from tests.fix_stage import Stage
 
 Body = Callable[..., Any]
@@ -366,6 +371,63 @@ def test_a_run_that_is_blocked_forgets_what_it_was_told(stage: Stage) -> None:
     old.execute(run_id)
     assert isinstance(stage.app(deployed(wrong)).execute(run_id), Paused)
     assert stage.app().get(run_id).patches == ("greet",)
+
+
+async def not_patched_yet() -> Any:
+    await tool_call("t", "note", {"text": "old"})
+    return await tool_call("t", "note", {"text": "over"})
+
+
+async def patched_first() -> Any:
+    if patched("x"):
+        await tool_call("t", "note", {"text": "new"})
+    else:
+        await tool_call("t", "note", {"text": "old"})
+    return await tool_call("t", "note", {"text": "over"})
+
+
+@pytest.mark.parametrize("leaves", ["stopped", "renewed and lost", "retried"])
+def test_a_run_that_new_code_left_without_a_step_may_go_the_old_way(leaves: str) -> None:
+    clock, new = FakeClock(), deployed(patched_first)
+    stage = Staged(deployed(not_patched_yet), MemoryStorage(clock), clock, pause="every-step")
+    process = stage.process(registry=new)
+    stage.start("f")
+    process.stopping = leaves == "stopped"
+    invocation = process.invoke()
+    if leaves == "stopped":
+        invocation.finish()
+    else:
+        invocation.until(lambda request: isinstance(request, Perform))
+        invocation.advance()
+        clock.advance(stage.terms.lease / 2)
+        process.leases.renew_due()
+        invocation.crash()
+    if leaves == "retried":
+        stage.outside.terminate("r")
+        stage.outside.retry("r")
+    clock.advance(stage.terms.lease * 2)
+    # An older process, in the middle of a deploy.
+    stage.process().execute()
+    last = stage.process(registry=new)
+    while stage.run().status not in ENDED_STATUSES:
+        assert not isinstance(last.execute(), Blocked)
+    assert [step.input.data for step in stage.steps() if step.input] == [
+        b'{"text":"old"}', b'{"text":"over"}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("copied", "patches"), [(1, ("x",)), (0, ())])
+def test_a_retry_that_copies_nothing_may_go_either_way(
+    copied: int, patches: tuple[str, ...]
+) -> None:
+    clock = FakeClock()
+    stage = Staged(deployed(patched_first), MemoryStorage(clock), clock, pause="every-step")
+    stage.start("f")
+    stage.process().execute()
+    stage.outside.terminate("r")
+    again = retry(stage.run(), copied, clock.now())
+    assert again is not None
+    assert again.patches == patches
 
 
 def test_an_exported_history_knows_its_patches(stage: Stage, tmp_path: Path) -> None:

@@ -333,8 +333,8 @@ TOLD: tuple[Mutant, ...] = (
     mutant(
         "patches are not stored",
         "_player",
-        "        if fresh:\n",
-        "        if not fresh:\n",
+        "(*run.patches, *fresh)) if fresh else run",
+        "(*run.patches, *fresh)) if not fresh else run",
         f"{_VERSIONS}test_a_run_goes_the_new_way_unless_it_had_passed_the_point",
     ),
     mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutation.engine_mutants import ENGINE_MUTANTS
+from tests.mutation.family_mutants import FAMILY_MUTANTS
 from tests.mutation.flow_mutants import FLOW_MUTANTS
 from tests.mutation.parallel_mutants import PARALLEL_MUTANTS
 from tests.mutation.patch import Mutant
@@ -12,6 +13,7 @@ from tests.mutation.storage_mutants import STORAGE_MUTANTS
 MUTANTS: tuple[Mutant, ...] = (
     *PROTOCOL_MUTANTS,
     *ENGINE_MUTANTS,
+    *FAMILY_MUTANTS,
     *FLOW_MUTANTS,
     *PARALLEL_MUTANTS,
     *STORAGE_MUTANTS,

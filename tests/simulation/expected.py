@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sequential._model import StepOutcome, StepRecord
-from tests.simulation.programs import Op, Program
+from tests.simulation.programs import Op, Program, is_bare
 
 DRAWN = object()
 """Stands for a value that was drawn: it is in no record."""
@@ -84,32 +84,44 @@ class History:
         self, branches: list[Program], position: str, op: Op, *, single: bool = False
     ) -> _Ended | None:
         ends = [
-            self._op(program[0], f"{position}.{index}")
+            self._op(branch[0], f"{position}.{index}")
             if single
-            else self._run(program, f"{position}.{index}.")
-            for index, program in enumerate(branches)
+            else self._branch(branch, f"{position}.{index}")
+            for index, branch in enumerate(branches)
         ]
-        last = self._last(position)
         failed = [each for each in ends if each is not None and each.failed]
         if failed and (single or op[2] == "raise"):
             first = min(failed, key=lambda each: each.number)
-            return _Ended(first.value, True, last)
+            return _Ended(first.value, True, self._last(position, first.number))
+        last = self._last(position)
         values = [each.value for each in ends if each is not None]
         return _Ended(values, False, last) if len(values) == len(ends) else None
 
+    def _branch(self, branch: Program | Op, place: str) -> _Ended | None:
+        return self._op(branch, place) if is_bare(branch) else self._run(branch, f"{place}.")
+
     def _raced(self, branches: list[Program], position: str) -> _Ended | None:
-        ends = [self._run(each, f"{position}.{index}.") for index, each in enumerate(branches)]
+        ends = [self._branch(each, f"{position}.{index}") for index, each in enumerate(branches)]
         done = [(each.number, index, each) for index, each in enumerate(ends) if each is not None]
         if not done:
             return None
         _, winner, ended = min(done, key=lambda each: each[:2])
-        last = self._last(position)
+        last = self._last(position, ended.number)
         return _Ended(ended.value if ended.failed else [winner, ended.value], ended.failed, last)
 
-    def _last(self, position: str) -> int:
-        """Return the number of the last record of any branch at *position*: then it was over."""
+    def _last(self, position: str, decided: int | None = None) -> int:
+        """Return the number of the last record of any branch at *position*: then it was over.
+
+        Once it was *decided* by a record, branches clean up; what else was recorded with that
+        record, in one commit, counts no more.
+        """
         below = f"{position}."
-        numbers = [record.number for at, record in self._at.items() if at.startswith(below)]
+        numbers = [
+            record.number
+            for at, record in self._at.items()
+            if at.startswith(below)
+            and (decided is None or record.number <= decided or record.tool == "t.undo")
+        ]
         return max(numbers, default=-1)
 
 
@@ -125,6 +137,18 @@ def same(result: Any, wanted: Any) -> bool:
 def check(op: Op, record: StepRecord, value: Any) -> None:
     """Check the record against what its operation can come to at all."""
     kind = op[0]
+    if kind in {"child", "start"}:
+        assert (record.kind, record.tool) == (kind, op[1])
+    elif kind in {"sleep", "save"}:
+        assert value is None
+    else:
+        _check_tool(op, record, value)
+    if kind == "sleep":
+        assert record.ended >= record.started + op[1] - 1e-6
+
+
+def _check_tool(op: Op, record: StepRecord, value: Any) -> None:
+    kind = op[0]
     if kind in {"add", "poison"}:
         assert value == op[1]
     elif kind == "secret":
@@ -136,7 +160,3 @@ def check(op: Op, record: StepRecord, value: Any) -> None:
         assert (record.outcome, value["message"]) == (StepOutcome.ERROR, f"no {op[1]}")
     elif kind == "once" and record.outcome is StepOutcome.ERROR:
         assert value["type"] == "StepInterrupted"
-    elif kind in {"sleep", "save"}:
-        assert value is None
-    if kind == "sleep":
-        assert record.ended >= record.started + op[1] - 1e-6

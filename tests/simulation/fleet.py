@@ -18,6 +18,8 @@ from sequential._storage import STALE, Loaded, Page, Probe, Query, Stale
 from sequential.errors import OutcomeUnknown, StorageRefused, StorageUnavailable
 from sequential.testing import FakeClock
 from tests.simulation.choices import Choices
+from tests.simulation.deadlines import check_deadline
+from tests.simulation.families import Families
 from tests.simulation.invariants import Watched
 from tests.simulation.programs import Code
 from tests.simulation.trace import told_commit
@@ -59,6 +61,8 @@ class WatchedMemory(MemoryStorage):
         broken: The first invariant that did not hold.
         writer: Whose code commits now; None for somebody outside.
         counts: What became of runs, and how often.
+        families: What runs are to each other.
+        steady: Whether nobody's clock is wrong.
     """
 
     def __init__(self, clock: FakeClock, terms: Terms) -> None:
@@ -68,6 +72,8 @@ class WatchedMemory(MemoryStorage):
         self.broken: AssertionError | None = None
         self.writer: Code | None = None
         self.counts: Counter[str] = Counter()
+        self.families = Families(self.watched)
+        self.steady = True
         self._terms = terms
 
     def stored(self, run_id: str) -> Run:
@@ -100,14 +106,23 @@ class WatchedMemory(MemoryStorage):
     def _look(self, run: Run) -> None:
         steps = tuple(self._steps.get((run.run_id, run.generation), {}).values())
         watched = self.watched[run.run_id]
-        self._count(watched.past[-1].run if watched.past else run, run)
+        before = watched.past[-1].run if watched.past else None
+        self._count(before or run, run)
         try:
             watched.see(run, steps, self.writer)
+            self.families.see(before, run, steps, self.writer)
+            now, steady = self._time.now(), self.steady
+            if before and check_deadline(before, run, steps, now, steady=steady):
+                self.counts["deadlines over"] += 1
         except AssertionError as error:
             # Raised here it would be an answer of the storage; the simulation raises it.
             self.broken = self.broken or error
 
     def _count(self, before: Run, run: Run) -> None:
+        if before is run and run.parent is not None:
+            self.counts["children"] += 1
+        if before.notice and before.generation == run.generation:
+            self.counts["deferred notices" if run.notice else "notices"] += 1
         if before.attention is not run.attention and run.attention is not None:
             self.counts["blocked"] += 1
         if run.generation > before.generation:
@@ -184,8 +199,23 @@ class Channel:
         return self.memory.deployment
 
     def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
-        """Create."""
-        return self.memory.create(run, steps)
+        """Create, with whatever trouble there is but one.
+
+        It does not arrive when its sender has given it up: that would begin a child of a step that
+        the parent may have come past, and nobody would know of it.
+        """
+        trouble = self._troubles.with_commit()
+        if self.tell is not None:
+            self.tell(self.name, run.run_id, f"create → {trouble or 'done'}")
+        if trouble in (None, Trouble.LOST, Trouble.TWICE):
+            stored = self.memory.create(run, steps)
+            if trouble is not Trouble.LOST:
+                return stored
+        if trouble is Trouble.UNAVAILABLE:
+            raise StorageUnavailable("simulated:", "create did not get through")
+        if trouble is Trouble.REFUSED:
+            raise StorageRefused("simulated:", "the storage is full")
+        raise OutcomeUnknown("simulated:", "the reply to create was lost")
 
     def load(self, run_id: str, after: int = 0) -> Loaded | None:
         """Load, if it gets through."""

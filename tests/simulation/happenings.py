@@ -13,9 +13,10 @@ from sequential._protocol import CANCEL
 from sequential._requests import Commit, Wait
 from sequential.errors import RunStatusWrong, StorageError
 from sequential.testing._stage import Invocation, Process
+from tests.simulation.drawn import NAMES
 from tests.simulation.fleet import Channel, Letter
 from tests.simulation.programs import Code
-from tests.simulation.traffic import INFINITE, NAMES, PASSING, Menu, Traffic, name_of
+from tests.simulation.traffic import INFINITE, PASSING, Menu, Traffic, name_of
 
 
 class Happenings(Traffic):
@@ -76,6 +77,9 @@ class Happenings(Traffic):
 
     def _fail_over(self) -> None:
         run_id = self._some_run()
+        if self.memory.families.has_relatives(run_id):
+            # What one run told another may be lost with a commit that was confirmed: no promise.
+            return
         run = self.memory.roll_back(run_id, 1 + self.choices.below(5))
         self.counts["rollbacks"] += 1
         self.say("", run_id, f"the storage loses commits, back to version {run.version}")
@@ -179,7 +183,8 @@ class Happenings(Traffic):
         self.troubles.rate = self.crash_rate = self.mail_rate = 0.0
         self.frozen = {}
         if len(self._codes) > 1:
-            last = [self._process(Code.OLD), self._process(Code.CHANGED)]
+            codes = (Code.PATCHED,) if Code.PATCHED in self._codes else (Code.OLD, Code.CHANGED)
+            last = [self._process(code) for code in codes]
             self.processes, self._all = self.processes + last, self._all + last
         for process in self._all:
             process.seconds = INFINITE

@@ -1,6 +1,8 @@
 """What must hold: of one run after every commit, of executions when they happen, at the end.
 
-The numbers I1 to I14 are those of the protocol. How a schedule comes about is not known here.
+The numbers I1 to I15 are those of the protocol. I22: who is cancelled cleans up to the end. I23:
+patched code carries on every run, new ones the new way and others the old. How a schedule comes
+about is not known here.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from sequential._model import (
 from sequential._protocol import CANCEL, Terms
 from sequential.testing._staged_time import Execution
 from tests.simulation.expected import History, same
-from tests.simulation.programs import EXTRA, Code, Program
+from tests.simulation.programs import EXTRA, PATCH, Code, Program
 
 
 class Moment(NamedTuple):
@@ -43,6 +45,8 @@ class Watched:
         rollbacks: How often the storage lost commits.
         cured: Whether poison does not kill any more.
         accepted: Ids of accepted messages.
+        terminated: Whether somebody outside ended it.
+        ways: Which ways patched code went with it.
     """
 
     def __init__(self, run_id: str, terms: Terms) -> None:
@@ -51,6 +55,8 @@ class Watched:
         self.losses = 0
         self.rollbacks = 0
         self.cured = False
+        self.terminated = False
+        self.ways: set[str] = set()
         self.accepted: set[str] = set()
         self._terms = terms
         self._claims = 0
@@ -74,6 +80,8 @@ class Watched:
         self._claim(before.run, run)
         self._messages(run)
         self._end(before.run, run)
+        if run.status in ENDED_STATUSES and before.run.status not in ENDED_STATUSES:
+            self.terminated = code is None
         family = self._code(before, run, code)
         if run.status in OPEN_STATUSES:
             waits = any(each.due is None and each.name for each in run.open.values())
@@ -139,14 +147,22 @@ class Watched:
             return family
         grew = run.cursor > earlier.cursor or run.open != earlier.open
         if grew and run.generation == earlier.generation and run.status in OPEN_STATUSES:
-            assert family in (None, code.family), "I14 code wrote to a history it disagrees with"
+            assert code.fits(family), "I14 code wrote to a history it disagrees with"
         if run.attention not in (None, earlier.attention):
             assert not grew, "I14 a block changed the history"
             assert run.attention is not None
-            disagrees = family not in (None, code.family)
-            excuse = {"changed": disagrees, "tool-not-found": code is Code.TOOLLESS}
+            excuse = {
+                "changed": not code.fits(family),
+                "tool-not-found": code is Code.TOOLLESS,
+                "flow-not-found": code is Code.MISSING,
+            }
             assert excuse.get(run.attention.reason), f"I14 blocked: {run.attention.reason}"
-        return code.family if family is None and (run.cursor or run.open) else family
+        way = "new" if PATCH in run.patches else "old"
+        if code is Code.PATCHED and run.status in OPEN_STATUSES and (run.cursor or run.open):
+            assert way == (family or "new"), "I23 a patched run left its way"
+            self.ways.add(way)
+        new = family is None and (run.cursor or run.open)
+        return (code.family or way) if new else family
 
 
 class Executions:
@@ -172,7 +188,7 @@ class Executions:
         stored = watched.past[-1]
         # The owner as well: after lost commits a fence is handed out again.
         if (stored.run.fence, stored.run.owner) == (done.fence, owner):
-            assert stored.family in (None, code.family), "I14 a tool ran over another history"
+            assert code.fits(stored.family), "I14 a tool ran over another history"
 
 
 def check_end(watched: Watched, executions: Executions) -> None:
@@ -202,3 +218,9 @@ def check_end(watched: Watched, executions: Executions) -> None:
         assert steps[-1].outcome is StepOutcome.ERROR, "I7 failed without an error"
     else:
         assert run.status is Status.CANCELLED, "I11 not at its end"
+        if not watched.terminated:
+            # Its code undoes what it did, as the last thing.
+            last = steps[-1]
+            undone = last.tool == "t.undo" and last.position.isdecimal()
+            assert undone, "I22 cleanup was not done"
+            assert last.outcome is StepOutcome.VALUE, "I22 cleanup was cut short"

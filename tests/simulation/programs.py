@@ -21,23 +21,30 @@ from sequential import (
     ToolContext,
     ToolError,
     continue_as_new,
+    deprecate_patch,
     det,
     flow,
     gather,
     map_tool,
+    patched,
     race,
+    run_child,
     save,
     sleep,
+    start_child,
     tool,
     tool_call,
     wait_for_signal,
 )
+from sequential.errors import ChildCancelled, ChildFailed
 
 Op = list[Any]
 Program = list[Op]
 STYLES = ("generator", "coroutine")
 EXTRA: Op = ["add", -1]
 """What changed code asks for first, and no program does."""
+PATCH = "more"
+"""What the change is called where it is patched."""
 
 
 class Code(StrEnum):
@@ -48,15 +55,34 @@ class Code(StrEnum):
     """Each flow is rewritten in the other style; the steps are the same."""
     CHANGED = "changed"
     """Each flow asks for one step more, before all others."""
+    PATCHED = "patched"
+    """Each flow asks for it where it may: in runs that have not come so far."""
+    AFTER = "after"
+    """Each flow asks for it, and says that runs without it are not expected any more."""
     MISSING = "missing"
     """One of the flows is gone."""
     TOOLLESS = "toolless"
     """One of the tools is gone."""
 
     @property
-    def family(self) -> str:
-        """Codes of one family can carry on each other's histories, those of two never."""
-        return "new" if self is Code.CHANGED else "old"
+    def family(self) -> str | None:
+        """Codes of one family can carry on each other's histories, those of two never.
+
+        None is that of code which carries on those of both.
+        """
+        if self is Code.PATCHED:
+            return None
+        return "new" if self in (Code.CHANGED, Code.AFTER) else "old"
+
+    def fits(self, family: str | None) -> bool:
+        """Tell whether a history of *family* can be carried on; None is that without any step."""
+        return family is None or self.family in (None, family)
+
+
+BREAKING = (Code.OLD, Code.COMPATIBLE, Code.CHANGED, Code.MISSING, Code.TOOLLESS)
+"""What is deployed where a flow is changed just so."""
+PATCHING = (Code.OLD, Code.COMPATIBLE, Code.PATCHED, Code.PATCHED, Code.AFTER, Code.TOOLLESS)
+"""What is deployed where the change is patched."""
 
 
 @cache
@@ -145,6 +171,10 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "wait": lambda name: wait_for_signal(name, int),
     "wait_for": lambda name, limit: wait_for_signal(name, int, timeout=limit, default=None),
     "continue": continue_as_new,
+    "child": lambda flow, program, run_id, on_cancel: run_child(
+        flow, program, run_id=run_id, on_cancel=on_cancel
+    ),
+    "start": lambda flow, program, run_id: start_child(flow, program, run_id=run_id),
     # An input that comes out otherwise on replay is another step.
     "draw": lambda: tool_call("t", "draw", {"number": det.random()}),
 }
@@ -155,15 +185,28 @@ def _step_of(op: Op, branch: Callable[[Program], Any] | None = None) -> Any:
     if branch is None or kind in _STEPS:
         return _STEPS[kind](*rest)
     if kind == "race":
-        return race(*map(branch, rest[0]))
+        return race(*_branches(rest[0], branch))
     if kind == "map":
         return map_tool(_STEPS["add"], rest[0], max_concurrency=rest[1])
-    return gather(*map(branch, rest[0]), errors=rest[1], max_concurrency=rest[2])
+    return gather(*_branches(rest[0], branch), errors=rest[1], max_concurrency=rest[2])
+
+
+def is_bare(branch: Program | Op) -> bool:
+    """Tell whether *branch* is an operation itself, and not a program."""
+    return isinstance(branch[0], str)
+
+
+def _branches(given: list[Program | Op], branch: Callable[[Program], Any]) -> list[Any]:
+    return [_step_of(each) if is_bare(each) else branch(each) for each in given]
 
 
 def _shown(value: Any) -> Any:
     if isinstance(value, ToolError):
         return [value.type, value.attempts]
+    if isinstance(value, ChildFailed):
+        return [value.type, 1]
+    if isinstance(value, ChildCancelled):
+        return [RunCancelled.__name__, 1]
     return [_shown(each) for each in value] if isinstance(value, (tuple, list)) else value
 
 
@@ -176,7 +219,7 @@ def _generator(program: Program) -> Generator[Any, Any, list[Any]]:
                 continue
             try:
                 got.append(_shown((yield _step_of(op, _generator))))
-            except ToolError as error:
+            except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
                 got.append(_shown(error))
@@ -195,7 +238,7 @@ async def _coroutine(program: Program) -> list[Any]:
                 continue
             try:
                 got.append(_shown(await _step_of(op, _coroutine)))
-            except ToolError as error:
+            except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
                 got.append(_shown(error))
@@ -205,15 +248,25 @@ async def _coroutine(program: Program) -> list[Any]:
     return got
 
 
+def _asks_more(code: Code) -> bool:
+    if code is Code.PATCHED:
+        return patched(PATCH)
+    if code is Code.AFTER:
+        deprecate_patch(PATCH)
+    return code.family == "new"
+
+
 def _add_generator(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     def generator(input: Program) -> Steps[list[Any]]:
-        got = yield from _generator([EXTRA, *input] if code is Code.CHANGED else input)
-        return got[1:] if code is Code.CHANGED else got
+        more = _asks_more(code)
+        got = yield from _generator([EXTRA, *input] if more else input)
+        return got[1:] if more else got
 
 
 def _add_coroutine(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     async def coroutine(input: Program) -> list[Any]:
-        got = await _coroutine([EXTRA, *input] if code is Code.CHANGED else input)
-        return got[1:] if code is Code.CHANGED else got
+        more = _asks_more(code)
+        got = await _coroutine([EXTRA, *input] if more else input)
+        return got[1:] if more else got

@@ -11,11 +11,14 @@ import hashlib
 from collections import Counter
 from itertools import accumulate
 
-from sequential._model import OPEN_STATUSES, At, Status
+from sequential import _protocol
+from sequential._model import OPEN_STATUSES, At, Run, Status, StepKind
 from sequential._protocol import holds, is_due
 from tests.simulation.choices import Choices, Schedule
+from tests.simulation.deadlines import LATE, is_told
 from tests.simulation.happenings import Happenings
 from tests.simulation.invariants import check_end
+from tests.simulation.traffic import ROOM
 
 LONGEST = 7_200.0
 """Seconds of virtual time within which every run must end once the faults have stopped."""
@@ -31,6 +34,13 @@ class Simulation(Happenings):
 
     def play(self) -> str:
         """Play the schedule, faults first, then to the end; return the digest of its trace."""
+        _protocol._ROOM = self.room
+        try:
+            return self._play()
+        finally:
+            _protocol._ROOM = ROOM
+
+    def _play(self) -> str:
         acts = [act for act, _ in self.menu]
         sums = list(accumulate(weight for _, weight in self.menu))
         choices = self.choices
@@ -41,6 +51,7 @@ class Simulation(Happenings):
         self._to_the_end()
         for watched in self.memory.watched.values():
             check_end(watched, self.executions)
+        self.memory.families.check_end()
         self._much_later()
         self.forget()
         return self._digest()
@@ -52,6 +63,8 @@ class Simulation(Happenings):
         known["executions"] = len(self.stage.executions)
         known["commits"] = sum(run.version for run in self.memory._runs.values())
         known += self.counts + self.memory.counts
+        for watched in self.memory.watched.values():
+            known.update(f"patched runs, {way} way" for way in watched.ways)
         return known + Counter(f"runs {status}" for status in statuses)
 
     def _digest(self) -> str:
@@ -79,6 +92,7 @@ class Simulation(Happenings):
 
     def _to_the_end(self) -> None:
         until = self.clock.monotonic() + LONGEST + self.ahead
+        healed = self.memory.time()
         looks: Counter[str] = Counter()
         for _ in range(400):
             going = [run_id for run_id in self.memory.watched if self._goes_on(run_id)]
@@ -86,10 +100,11 @@ class Simulation(Happenings):
                 return
             assert self.clock.monotonic() < until, "I11 it takes too long"
             for run_id in going:
+                self._is_in_time(self.memory.stored(run_id), healed)
                 self._give_what_it_waits_for(run_id)
             self._until_one_is_due(going)
             for run_id in going:
-                if is_due(self.memory.stored(run_id), self.memory.time()):
+                if self._is_due(self.memory.stored(run_id)):
                     # Each time another process, so that the right code has a look as well.
                     looks[run_id] += 1
                     process = self.processes[looks[run_id] % len(self.processes)]
@@ -99,7 +114,18 @@ class Simulation(Happenings):
         raise AssertionError(msg)
 
     def _goes_on(self, run_id: str) -> bool:
-        return self.memory.stored(run_id).status in {*OPEN_STATUSES, Status.QUARANTINED}
+        run = self.memory.stored(run_id)
+        return run.notice or run.status in {*OPEN_STATUSES, Status.QUARANTINED}
+
+    def _is_in_time(self, run: Run, healed: float) -> None:
+        if run.status in OPEN_STATUSES and run.deadline is not None and not is_told(run):
+            late = self.memory.time() - max(run.deadline, healed)
+            assert late < LATE + self.ahead, "I21 it is not told that its deadline is over"
+
+    def _is_due(self, run: Run) -> bool:
+        now = self.memory.time()
+        tells = run.notice and isinstance(run.wake, At) and run.wake.time <= now
+        return tells or is_due(run, now)
 
     def _give_what_it_waits_for(self, run_id: str) -> None:
         run = self.memory.stored(run_id)
@@ -108,7 +134,8 @@ class Simulation(Happenings):
             self.say("", run_id, "redrive, with the poison gone")
             self.outside.redrive(run_id)
         elif run.wake is None:
-            for name in {waiting.name for waiting in run.open.values() if waiting.due is None}:
+            waits = [waiting for waiting in run.open.values() if waiting.due is None]
+            for name in {each.name for each in waits if each.kind is not StepKind.CHILD}:
                 self.signal(run_id, name)
         self._check()
 

@@ -13,10 +13,10 @@ from sequential import _protocol
 from sequential._model import OPEN_STATUSES, Run, evolve
 from tests.simulation import __main__ as command
 from tests.simulation.choices import Choices, Schedule, Shrinker, size
+from tests.simulation.drawn import CANARY
 from tests.simulation.fleet import Trouble, WatchedMemory
 from tests.simulation.shrinking import failure_of, report, shrunk
 from tests.simulation.simulator import Simulation, play
-from tests.simulation.traffic import CANARY
 
 SCHEDULES = 2_000
 SHARDS = 8
@@ -71,6 +71,8 @@ def test_everything_that_can_happen_does_happen() -> None:
         "message to two at once", "crashes", "poisoned", "deploys", "rollbacks", "freezes",
         "clones", "clocks", "overtaken", "gave up", "blocked", "quarantined", "redriven",
         "runs completed", "runs failed", "runs cancelled", "continued", "several in flight",
+        "children", "notices", "deferred notices", "deadlines over",
+        "patched runs, old way", "patched runs, new way",
     }  # fmt: skip
     assert {str(what) for what in wanted} <= {str(what) for what, count in counts.items() if count}
 
@@ -128,7 +130,7 @@ def test_a_report_says_what_happened_and_how_to_see_it_again() -> None:
     seed = first_failure()
     said = report(seed)
     assert f"seed {seed}: AssertionError: I12" in said
-    assert "commit: park" in said
+    assert "park until now" in said
     assert said.endswith(f"python -m tests.simulation {seed}")
     assert len(said.splitlines()) < 60
 

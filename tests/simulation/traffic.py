@@ -10,22 +10,21 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 
-from sequential._model import At, Run, Status
+from sequential import _protocol
+from sequential._model import At, Run, Status, evolve
 from sequential._outcomes import Lost
 from sequential._outside import Outside
-from sequential._protocol import NOW, Terms, claimed
-from sequential._requests import Commit, Perform, Start
+from sequential._protocol import NOW, Terms, claimed, holds
+from sequential._requests import Commit, Create, Perform, Start
 from sequential.errors import StorageError
 from sequential.testing import FakeClock
 from sequential.testing._stage import Invocation, Process, Stage
 from tests.simulation.choices import Choices
+from tests.simulation.drawn import CANARY, drawn_program
 from tests.simulation.fleet import Channel, Troubles, WatchedMemory
 from tests.simulation.invariants import Executions
-from tests.simulation.programs import STYLES, Code, Op, registry, restart_tokens
+from tests.simulation.programs import BREAKING, PATCHING, STYLES, Code, registry, restart_tokens
 from tests.simulation.trace import Trace, told_request
-
-CANARY = "canary-7f3a"
-"""Stands in inputs, and must stand nowhere else: I15."""
 
 _TERMS = tuple(
     Terms(
@@ -38,9 +37,10 @@ _DAY = 86_400.0
 PASSING = (0.1, 0.3, 0.3, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 20.0, 40.0, 3_600.0, 15 * _DAY)
 _LATE = (1.0, 10.0, 60.0, 3_600.0, 15 * _DAY)
 _OFFSETS = (0.0, 30.0, -30.0, _DAY, -_DAY)
-NAMES = ("a", "b")
 _HOLD = 5.0
+_DEADLINES = (*[None] * 9, 3.0, 40.0, 600.0)
 INFINITE = float("inf")
+ROOM = _protocol._ROOM
 
 
 class _NoSecrets(logging.Handler):
@@ -67,6 +67,7 @@ class Traffic:
         live: Invocations under way.
         counts: What happened, and how often.
         ahead: Seconds by which a fast clock may have put off a wake.
+        room: What an inbox holds of the ends of children.
     """
 
     def __init__(self, seed: int, choices: Choices, *, traced: bool) -> None:
@@ -113,9 +114,11 @@ class Traffic:
         self.mail_rate = draw((0.0, 0.0, 0.2, 0.6))
         self.twice_rate = draw((0.0, 0.0, 0.3))
         deploys = draw((0.0, 0.0, 1.0, 3.0))
-        self._codes = tuple(Code) if deploys else (Code.OLD,)
+        self._codes = draw((BREAKING, PATCHING)) if deploys else (Code.OLD,)
         failovers, clocks = draw((0.0, 0.0, 0.0, 0.5, 2.0)), draw((0.0, 0.0, 1.0))
         self._clocks = bool(clocks)
+        self.memory.steady = not clocks
+        self.room = draw((ROOM, ROOM, 1))
         self._runs = 1 + draw((0, 0, 0, 0, 1, 1, 1, 2, 3, 7))
         self.length = 20 + self.choices.below(121)
         self.menu = self.menu_of(deploys, failovers, clocks)
@@ -146,44 +149,28 @@ class Traffic:
 
     def _start(self, run_id: str) -> None:
         choices = self.choices
-        program = [self._op() for _ in range(1 + choices.below(6))]
-        if choices.chance(0.1):
-            program.append(["continue", [self._op() for _ in range(1 + choices.below(3))]])
+        program = drawn_program(choices)
         flow, data = choices.one_of(STYLES), json.dumps(program).encode()
         self.say("", run_id, f"created as {flow}: {' '.join(op[0] for op in program)}")
+        payload, digest = self.stage.outside.input_payload(run_id, data)
+        run = Run(run_id, flow, payload, wake=NOW, asked=digest, created=self.clock.now())
+        seconds = choices.one_of(_DEADLINES)
+        if seconds is not None:
+            run = evolve(run, deadline=run.created + seconds)
         if choices.chance(0.3):
-            self._begin(flow, data, run_id)
+            self._begin(run)
         else:
-            self.stage.start(flow, data, run_id)
+            self.stage.outside.create(run)
             self.post(run_id, 0.0)
 
-    def _begin(self, flow: str, data: bytes, run_id: str) -> None:
-        """Create the run already claimed, as `app.run` does."""
-        process, payload_of = self.processes[0], self.stage.outside.input_payload
-        payload, digest = payload_of(run_id, data)
-        created = process.time.now()
-        run = Run(run_id, flow, payload, wake=NOW, asked=digest, created=created)
-        held = claimed(run, created, self.stage.token(), self.terms)
+    def _begin(self, run: Run) -> None:
+        """Create *run* already claimed, as `app.run` does."""
+        process = self.processes[0]
+        held = claimed(run, process.time.now(), self.stage.token(), self.terms)
         stored, _ = self.stage.outside.create(held)
-        self.live.append(process.begin(stored))
-
-    def _wide(self, kind: object, depth: int) -> Op:
-        """Draw an operation with branches."""
-        below, draw = self.choices.below, self.choices.one_of
-        if kind == "map":
-            return [kind, [1 + below(99) for _ in range(below(5))], draw((None, 1, 2))]
-        branches = [[self._op(depth + 1) for _ in range(1 + below(3))] for _ in range(1 + below(4))]
-        if kind == "race":
-            return [kind, branches]
-        return [kind, branches, draw(("raise", "collect")), draw((None, None, 1, 2))]
-
-    def _op(self, depth: int = 0) -> Op:
-        draw = self.choices.one_of
-        kind = draw(_KINDS if depth > 1 else (*_KINDS, *_WIDE))
-        if kind in _WIDE:
-            return self._wide(kind[0], depth)
-        return [part if part is not int else 1 + self.choices.below(99) for part in (
-            draw(option) if isinstance(option, tuple) else option for option in kind)]  # fmt: skip
+        invocation = process.begin(stored)
+        self._held[invocation] = stored
+        self.live.append(invocation)
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -271,13 +258,27 @@ class Traffic:
             self.say(name_of(invocation.process), run_id, told_request(request) + came_back)
         if (starts or (performs and not begins)) and self._is_poison(invocation):
             return
-        if isinstance(request, (Perform, Start, Commit)) and request.run.owner:
-            self._held[invocation] = request.run
+        self._look_at_holding(invocation)
         if not invocation.advance():
             self._over(invocation)
         elif begins:
             assert isinstance(request, (Perform, Start))
             self._look_at_executions(invocation, request.run.owner)
+
+    def _look_at_holding(self, invocation: Invocation) -> None:
+        """Remember what *invocation* holds, and note the children of one that holds no more.
+
+        Nobody may know of them.
+        """
+        request, held = invocation.request, self._held.get(invocation)
+        if isinstance(request, Create):
+            if held is None or not holds(self.memory.stored(held.run_id), held):
+                self.memory.families.strays.add(request.run.run_id)
+        elif isinstance(request, (Perform, Start, Commit)):
+            # A commit may be to the record of another run: to tell it something.
+            own = request.run.run_id == invocation.run_id
+            if own and request.run.owner:
+                self._held[invocation] = request.run
 
     def _over(self, invocation: Invocation) -> None:
         self.live.remove(invocation)
@@ -364,24 +365,3 @@ def name_of(process: Process) -> str:
     """Return the name of *process*."""
     assert isinstance(process.storage, Channel)
     return process.storage.name
-
-
-_KINDS: tuple[tuple[object, ...], ...] = (
-    *[("add", int)] * 6,
-    ("fail", int),
-    ("return", int),
-    *[("flaky", int, (0, 1, 2, 3))] * 2,
-    *[("once", int)] * 3,
-    *[("token",)] * 3,
-    *[("sleep", (0, 1, 20))] * 2,
-    *[("save",)] * 2,
-    *[("wait", NAMES)] * 3,
-    *[("wait_for", NAMES, (1, 30))] * 3,
-    *[("det",)] * 2,
-    ("secret", CANARY),
-    ("stop", int),
-    ("poison", int),
-    ("draw",),
-)
-_WIDE: tuple[tuple[str], ...] = (*[("gather",)] * 4, *[("race",)] * 4, *[("map",)] * 2)
-"""Operations with branches."""

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ._attempts import Settled, Waiting
+from ._child_runs import CHILDREN_NAMED
 from ._model import Open, StepKind
 from ._player import Obstacle
 from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
@@ -30,9 +31,6 @@ LOOK = 1.0
 
 TOGETHER = 128
 """Ends of children that one commit records at most."""
-
-CHILDREN_NAMED = 16
-"""Children waited for that the record names; of thousands it has the number."""
 
 Ways = Settled | Waiting | OutOfTime
 Trouble = Obstacle | ToolNotFound | ValuesError

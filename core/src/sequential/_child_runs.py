@@ -8,6 +8,7 @@ children asks the storage for none of them again.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from . import _codec
@@ -41,6 +42,9 @@ from .errors import FlowChanged, FlowNotFound, InputMismatch, RunTaken
 _CHUNK = 256
 """Children begun between two commits that say so: begun again, at most, after a crash."""
 
+CHILDREN_NAMED = 16
+"""Children waited for that the record names; of thousands it has the number."""
+
 
 class ChildRuns:
     """The children of the run that *holding* holds."""
@@ -49,6 +53,7 @@ class ChildRuns:
         self._holding = holding
         self._player = player
         self._begun = 0
+        self._lately: dict[str, Open] = {}
         self._unneeded = 0
         # Positions by the name of the message that is waited for there.
         self._places: dict[str, str] = {}
@@ -90,8 +95,11 @@ class ChildRuns:
 
     def needs_time(self, step: ChildStep[Any], asked: Asked) -> bool:
         """Tell whether the child has still to be begun."""
-        begun = max(self._begun, self._holding.run.children)
-        return not step.waits or (asked.number >= begun and self._told(step, asked) is None)
+        begun = self._has_begun(asked) or self._told(step, asked) is not None
+        return not (step.waits and begun)
+
+    def _has_begun(self, asked: Asked) -> bool:
+        return asked.number < max(self._begun, self._holding.run.children)
 
     def settle(
         self, step: ChildStep[Any], asked: Asked, started: float
@@ -105,18 +113,20 @@ class ChildRuns:
             settled = yield from self._started(step, asked)
             return settled._replace(started=started)
         told = self._told(step, asked)
-        self._places[self._name(step, asked)] = asked.position
         if told is not None:
             notice = read_notice((yield from read_message(self._holding, told)))
             return self._ended(asked, notice, (told.id,))
-        if self.needs_time(step, asked):
-            ended = yield from self._begin(step, asked)
-            if ended is not None:
-                return ended if ended.started else ended._replace(started=started)
         opened = Open(
             StepKind.CHILD, asked.tool, name=self._name(step, asked), started=started,
             fingerprint=asked.fingerprint,
         )  # fmt: skip
+        if self.needs_time(step, asked):
+            ended = yield from self._begin(step, asked)
+            if ended is not None:
+                return ended if ended.started else ended._replace(started=started)
+            self._lately[asked.position] = opened
+            yield from self._note()
+        self._places[opened.name] = asked.position
         return Waiting(opened, "child")
 
     def surplus(self) -> tuple[str, ...]:
@@ -129,6 +139,9 @@ class ChildRuns:
         )
 
     def _told(self, step: ChildStep[Any], asked: Asked) -> Message | None:
+        if step.run_id is not None and not self._has_begun(asked):
+            # An id that is chosen may have been chosen before: then this is that child's end.
+            return None
         return self._holding.first(self._name(step, asked))
 
     def _name(self, step: ChildStep[Any], asked: Asked) -> str:
@@ -184,7 +197,6 @@ class ChildRuns:
         self._begun = max(self._begun, asked.number + 1)
         if stored.status in ENDED_STATUSES:
             return self._ended(asked, (yield from notice_of(holding.engine, stored)))
-        yield from self._note()
         return None
 
     def _flow(self, step: ChildStep[Any]) -> Flow[..., Any]:
@@ -230,7 +242,14 @@ class ChildRuns:
         many = max(self._begun - run.children, self._unneeded - run.unneeded) >= _CHUNK
         old = isinstance(run.wake, At) and run.wake.time - now < terms.lease * 2 / 3
         if many or old:
-            yield from holding.commit(lambda run: keep(run, self.gain(run, run.open), now, terms))
+            # Of a number alone, other code that comes next would count some for steps of its own.
+            waiting = self._player.waiting
+            lately = (each for each in self._lately.items() if each[0] in waiting)
+            named = dict(islice(lately, CHILDREN_NAMED))
+            self._lately = {}
+            yield from holding.commit(
+                lambda run: keep(run, self.gain(run, {**run.open, **named}), now, terms)
+            )
 
     # -- telling to stop ---------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ class Holding:
         known: Ids of the messages that the invocation has looked at.
         gained: Records added, and children begun, since the claim.
         beside: Makes, of the record, the one to commit to: what the flow has said meanwhile.
+        way: Adds to a record with steps of the flow which way it goes: without any, other code may
+            still go another.
         newest: The ``op_id`` of the newest step record, empty if there is none. Where it stands, so
             does the whole history before it.
     """
@@ -47,6 +49,7 @@ class Holding:
         self.gained = 0
         self.newest = ""
         self.beside: Callable[[Run], Run] = lambda run: run
+        self.way: Callable[[Run], Run] = lambda run: run
         self._indexed: tuple[Message, ...] = ()
         self._first: dict[str, Message] = {}
 
@@ -110,7 +113,8 @@ class Holding:
         held, unknown = self.run, False
         pauses = iter(PAUSES)
         while True:
-            wanted = evolve(change(self.beside(self.run)), op_id=op_id)
+            wanted = change(self.beside(self.run))
+            wanted = evolve(self.way(wanted) if records or wanted.open else wanted, op_id=op_id)
             try:
                 answer = yield Commit(wanted, self.run, records)
             except StorageUnavailable as error:

@@ -237,7 +237,7 @@ def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:
     attention = Attention(obstacle.reason, message, diff, holding.world.now())
     terms = holding.engine.terms
     # What was said on a way that does not fit is not kept: other code may be deployed.
-    holding.beside = lambda run: run
+    holding.beside = holding.way = lambda run: run
     try:
         yield from holding.commit(lambda run: block(run, attention, terms))
     except LeaseLost as lost:

@@ -344,14 +344,9 @@ class Player:
         return None
 
     def told(self, run: Run) -> Run:
-        """Return *run* with what the flow has said beside its steps, for its next commit."""
-        if self.strands is None:
-            return run
-        scope = self.strands.scope
-        fresh = [each for each, given in scope.patches.items() if given and each not in run.patches]
-        if fresh:
-            run = evolve(run, patches=(*run.patches, *fresh))
-        if scope.said is None:
+        """Return *run* with what the flow has said of its progress, for its next commit."""
+        scope = None if self.strands is None else self.strands.scope
+        if scope is None or scope.said is None:
             return run
         if self._said is None or self._said[0] is not scope.said:
             # Once: sealed again, the same would be other bytes.
@@ -359,6 +354,12 @@ class Player:
             self._said = scope.said, self.engine.payloads.wrap(scope.said, place)
         payload = self._said[1]
         return run if payload == run.progress else evolve(run, progress=payload)
+
+    def went(self, run: Run) -> Run:
+        """Return *run* with the patches whose way the flow goes, for a commit with steps of it."""
+        asked = {} if self.strands is None else self.strands.scope.patches
+        fresh = [each for each, given in asked.items() if given and each not in run.patches]
+        return evolve(run, patches=(*run.patches, *fresh)) if fresh else run
 
     def discard(self) -> None:
         """Unwind the flow, if it was called."""

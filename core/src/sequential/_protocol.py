@@ -359,6 +359,7 @@ def retry(run: Run, copied: int, now: float) -> Run | None:
         error=None,
         ended=None,
         deadline=None if run.deadline is not None and run.deadline <= now else run.deadline,
+        patches=run.patches if copied else (),
     )
 
 

@@ -56,7 +56,7 @@ class Turn:
     def __init__(self, holding: Holding, player: Player) -> None:
         self.holding = holding
         self.player = player
-        holding.beside = player.told
+        holding.beside, holding.way = player.told, player.went
         self._settling = Settling(holding, player)
         self._written = Written(holding)
         self._abreast: Abreast | None = None

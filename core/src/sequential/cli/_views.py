@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import _codec
-from .._abreast import CHILDREN_NAMED
 from .._app import Sequential
+from .._child_runs import CHILDREN_NAMED
 from .._model import At, Payload, Run, Status, StepKind, StepOutcome, StepRecord
 from .._outcomes import Blocked, Busy, Completed, Failed, Missing, NotMine, Outcome, Paused, Purged
 from .._player import input_place
