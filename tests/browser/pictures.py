@@ -38,20 +38,20 @@ def main(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         make(Path(made) / "runs.db")
-        run_id = _telling(Path(made) / "runs.db")
+        known = _telling(Path(made) / "runs.db", "order"), _telling(Path(made) / "runs.db", "trip")
         with serving(Path(made), "--actions") as served, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=path_of_chromium(), args=list(FLAGS)
             )
-            for picture in _pictures(run_id):
+            for picture in _pictures(*known):
                 data = _taken(browser, served.url, picture)
                 (folder / f"{picture.name}.png").write_bytes(data)
                 print(f"{picture.name}.png: {len(data):,} bytes")
             browser.close()
 
 
-def _pictures(run_id: str) -> tuple[Picture, ...]:
-    run = f"run?id={run_id}&step=4"
+def _pictures(order: str, trip: str) -> tuple[Picture, ...]:
+    run = f"run?id={order}&step=4"
     return (
         Picture("run-light", run, 720),
         Picture("run-dark", run, 720, "dark"),
@@ -59,16 +59,18 @@ def _pictures(run_id: str) -> tuple[Picture, ...]:
         Picture("runs", "runs", 720),
         Picture("attention", "attention", 720, "dark"),
         Picture("tools", "tools", 860),
+        Picture("branches", f"run?id={trip}&step=0.0.1", 860),
     )
 
 
-def _telling(path: Path) -> str:
-    """Return the order that needed most attempts and ended well: its timeline shows most."""
+def _telling(path: Path, flow: str) -> str:
+    """Return the run of *flow* that needed most attempts and ended well: it shows most."""
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
             "SELECT run_id FROM steps JOIN runs USING (run_id)"
-            " WHERE flow = 'order' AND status = 'completed'"
-            " ORDER BY attempts DESC, run_id LIMIT 1"
+            " WHERE flow = ? AND status = 'completed'"
+            " ORDER BY attempts DESC, run_id LIMIT 1",
+            (flow,),
         ).fetchone()
     return str(found[0])
 

@@ -131,9 +131,19 @@ class _Days:
         except Died:
             self._look_again(run_id)
             return
+        wait = self._chance.uniform(0.05, 2.0)
         if isinstance(outcome, Paused) and outcome.wake is not None:
-            wait = self._chance.uniform(0.05, 2.0)
             self.at(outcome.wake.time + wait, lambda: self._go(run_id))
+            return
+        for each in self._told_by(run_id):
+            self.at(self._clock.now() + wait, partial(self._go, each))
+
+    def _told_by(self, run_id: str) -> list[str]:
+        """Return who goes on now that the run has ended, or waits: its parent, its children."""
+        run = self._app.get(run_id)
+        if run.ended is not None:
+            return [] if run.parent is None else [run.parent.run_id]
+        return [child.run_id for child in self._app.find(parent=run_id, status="paused").runs]
 
     def _look_again(self, run_id: str) -> None:
         """Let others find the run when the lease of the lost invocation has ended."""
@@ -158,9 +168,10 @@ class _Days:
 def _orders(chance: random.Random) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield flows to start, and with what: first one of each, then as they come."""
     names = (
-        "order", "approval", "reminder", "refund", "feed", "invoice", "crawl", "statement", "poison"
+        "order", "approval", "reminder", "refund", "feed", "invoice", "crawl", "statement",
+        "poison", "trip",
     )  # fmt: skip
-    weights = (46, 14, 8, 10, 6, 5, 5, 3, 3)
+    weights = (44, 14, 8, 10, 6, 5, 5, 3, 3, 2)
     for number in itertools.count():
         name = names[number] if number < len(names) else chance.choices(names, weights)[0]
         yield name, _given(name, number, chance)
@@ -178,5 +189,6 @@ def _given(name: str, number: int, chance: random.Random) -> dict[str, object]:
         "crawl": {"page": number},
         "statement": {"month": f"2026-{1 + number % 12:02d}", "entries": chance.choice((40, 250))},
         "poison": {"page": number},
+        "trip": {"city": chance.choice(("Lima", "Oslo")), "travellers": ["Ada", "Alan", "Grace"]},
     }
     return given[name]

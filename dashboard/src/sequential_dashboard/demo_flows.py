@@ -19,6 +19,7 @@ from sequential import (
     RetryPolicy,
     Steps,
     flow,
+    gather,
     save,
     sleep,
     tool,
@@ -49,6 +50,7 @@ def demo_registry(clock: FakeClock, chance: random.Random) -> Registry:
     _tools(registry, clock, chance)
     _shop(registry)
     _office(registry)
+    _travel(registry)
     _web(registry)
     return registry
 
@@ -122,6 +124,26 @@ def _office(registry: Registry) -> None:
     assert {approval.name, invoice.name, statement.name} <= registry.flows.keys()
 
 
+def _travel(registry: Registry) -> None:
+    def booked(what: str, city: str) -> Steps[Any]:
+        offers = yield tool_call("travel", "search", {"what": what, "city": city})
+        return (yield tool_call("travel", "book", {"what": what, "offer": offers[0]}))
+
+    @flow(name="ticket", registry=registry)
+    def ticket(traveller: str, city: str) -> Steps[Any]:
+        yield tool_call("travel", "issue", {"traveller": traveller, "city": city})
+        yield tool_call("mail", "send", {"text": f"your ticket to {city}"})
+        return f"{city}, {traveller}"
+
+    @flow(name="trip", registry=registry)
+    def trip(city: str, travellers: list[str]) -> Steps[Any]:
+        booking = yield gather(booked("flight", city), booked("hotel", city))
+        tickets = (ticket.run_child(each, city) for each in travellers)
+        return [booking, (yield gather(*tickets))]
+
+    assert {ticket.name, trip.name} <= registry.flows.keys()
+
+
 def _web(registry: Registry) -> None:
     @flow(name="crawl", registry=registry)
     def crawl(page: int) -> Steps[Any]:
@@ -146,6 +168,7 @@ def _tools(registry: Registry, clock: FakeClock, chance: random.Random) -> None:
     _bank(registry, chance, work)
     _rest(registry, chance, work)
     _billing(registry, work)
+    _trips(registry, work)
 
     @tool("shop", "reserve", registry=registry)
     def reserve(item: str) -> str:
@@ -235,3 +258,20 @@ def _billing(registry: Registry, work: Callable[[float, float], None]) -> None:
     def book(entry: int, month: str) -> int:
         work(0.01, 0.3)
         return 1
+
+
+def _trips(registry: Registry, work: Callable[[float, float], None]) -> None:
+    @tool("travel", "search", registry=registry)
+    def search(what: str, city: str) -> list[str]:
+        work(0.5, 3.0)
+        return [f"{what} {number} in {city}" for number in (1, 2, 3)]
+
+    @tool("travel", "book", registry=registry)
+    def book(what: str, offer: str) -> str:
+        work(0.8, 4.0)
+        return f"{offer}, booked"
+
+    @tool("travel", "issue", registry=registry)
+    def issue(traveller: str, city: str) -> str:
+        work(0.2, 0.9)
+        return f"{city} for {traveller}"
