@@ -171,7 +171,7 @@ def _orders(chance: random.Random) -> Iterator[tuple[str, dict[str, object]]]:
         "order", "approval", "reminder", "refund", "feed", "invoice", "crawl", "statement",
         "poison", "trip",
     )  # fmt: skip
-    weights = (44, 14, 8, 10, 6, 5, 5, 3, 3, 2)
+    weights = (40, 14, 12, 10, 6, 5, 5, 3, 3, 2)
     for number in itertools.count():
         name = names[number] if number < len(names) else chance.choices(names, weights)[0]
         yield name, _given(name, number, chance)

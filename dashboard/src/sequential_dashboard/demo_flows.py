@@ -168,7 +168,7 @@ def _tools(registry: Registry, clock: FakeClock, chance: random.Random) -> None:
     _bank(registry, chance, work)
     _rest(registry, chance, work)
     _billing(registry, work)
-    _trips(registry, work)
+    _trips(registry, clock)
 
     @tool("shop", "reserve", registry=registry)
     def reserve(item: str) -> str:
@@ -260,18 +260,22 @@ def _billing(registry: Registry, work: Callable[[float, float], None]) -> None:
         return 1
 
 
-def _trips(registry: Registry, work: Callable[[float, float], None]) -> None:
+def _trips(registry: Registry, clock: FakeClock) -> None:
+    def work(what: str) -> None:
+        # Branches work side by side: what one of them draws must not depend on the others.
+        clock.advance(random.Random(what).uniform(0.3, 3.0))  # noqa: S311  (no secrets)
+
     @tool("travel", "search", registry=registry)
     def search(what: str, city: str) -> list[str]:
-        work(0.5, 3.0)
+        work(f"search {what} {city}")
         return [f"{what} {number} in {city}" for number in (1, 2, 3)]
 
     @tool("travel", "book", registry=registry)
     def book(what: str, offer: str) -> str:
-        work(0.8, 4.0)
+        work(f"book {offer}")
         return f"{offer}, booked"
 
     @tool("travel", "issue", registry=registry)
     def issue(traveller: str, city: str) -> str:
-        work(0.2, 0.9)
+        work(f"issue {traveller} {city}")
         return f"{city} for {traveller}"
