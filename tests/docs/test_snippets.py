@@ -50,7 +50,8 @@ SETS_UP = (
 )
 NEITHER_INSTALLED_NOR_TESTED = re.compile(r"^pip install [^&]+ && (?=sequential )")
 
-PATIENCE = 60.0
+PATIENCE = 180.0
+"""Seconds after which a command or a block is taken for one that hangs; a kit takes a minute."""
 
 # Blocks arrive as lines of JSON and share one namespace, as the lines of a script do.
 SCRIPT = """
