@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.mutation.patch import SIMULATOR, Mutant, mutant
 
+_CHILDREN = "tests/core/test_children.py::"
+
 CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "the id of a child follows from the claim as well",
@@ -20,13 +22,6 @@ CHILDREN: tuple[Mutant, ...] = (
         SIMULATOR,
     ),
     mutant(
-        "the child of another step is waited for",
-        "_child_runs",
-        'return "another parent" if step.waits and stored.parent != child.parent else ""',
-        'return ""',
-        SIMULATOR,
-    ),
-    mutant(
         "the end of a child is taken by whoever chose the same id",
         "_child_runs",
         "        if step.run_id is not None and not self._has_begun(asked):",
@@ -38,7 +33,7 @@ CHILDREN: tuple[Mutant, ...] = (
         "_child_runs",
         "self.gain(run, {**run.open, **named})",
         "self.gain(run, run.open)",
-        SIMULATOR,
+        f"{_CHILDREN}test_a_child_that_was_begun_is_not_counted_for_another_step_of_changed_code",
     ),
     mutant(
         "a parent whose inbox is full is told nothing more",
