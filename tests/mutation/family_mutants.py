@@ -26,6 +26,13 @@ CHILDREN: tuple[Mutant, ...] = (
         "_child_runs",
         "        if step.run_id is not None and not self._has_begun(asked):",
         "        if step.run_id is None and not self._has_begun(asked):",
+        f"{_CHILDREN}test_the_end_of_a_child_is_not_taken_for_that_of_a_later_step_that_chose_the_same_id",
+    ),
+    mutant(
+        "a child that was cancelled is taken for one that completed",
+        "_child_runs",
+        'StepOutcome.VALUE if notice.end == "completed" else StepOutcome.ERROR',
+        'StepOutcome.VALUE if notice.end != "failed" else StepOutcome.ERROR',
         SIMULATOR,
     ),
     mutant(
