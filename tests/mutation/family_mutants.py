@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.mutation.patch import SIMULATOR, Mutant, mutant
 
+_CHILDREN = "tests/core/test_children.py::"
+
 CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "the id of a child follows from the claim as well",
@@ -20,17 +22,17 @@ CHILDREN: tuple[Mutant, ...] = (
         SIMULATOR,
     ),
     mutant(
-        "the child of another step is waited for",
-        "_child_runs",
-        'return "another parent" if step.waits and stored.parent != child.parent else ""',
-        'return ""',
-        SIMULATOR,
-    ),
-    mutant(
         "the end of a child is taken by whoever chose the same id",
         "_child_runs",
         "        if step.run_id is not None and not self._has_begun(asked):",
         "        if step.run_id is None and not self._has_begun(asked):",
+        f"{_CHILDREN}test_the_end_of_a_child_is_not_taken_for_that_of_a_later_step_that_chose_the_same_id",
+    ),
+    mutant(
+        "a child that was cancelled is taken for one that completed",
+        "_child_runs",
+        'StepOutcome.VALUE if notice.end == "completed" else StepOutcome.ERROR',
+        'StepOutcome.VALUE if notice.end != "failed" else StepOutcome.ERROR',
         SIMULATOR,
     ),
     mutant(
@@ -38,7 +40,7 @@ CHILDREN: tuple[Mutant, ...] = (
         "_child_runs",
         "self.gain(run, {**run.open, **named})",
         "self.gain(run, run.open)",
-        SIMULATOR,
+        f"{_CHILDREN}test_a_child_that_was_begun_is_not_counted_for_another_step_of_changed_code",
     ),
     mutant(
         "a parent whose inbox is full is told nothing more",
