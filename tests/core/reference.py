@@ -72,7 +72,8 @@ class Reference:
         if known or self.status in {*ENDED, "purged"}:
             return False
         self.inbox.append((sent, name))
-        if self.status == "paused":
+        # Who is due stays due since then.
+        if self.status == "paused" and not (self.wake is not None and self.wake <= now):
             self.wake = now
         return True
 

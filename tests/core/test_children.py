@@ -595,6 +595,22 @@ def test_somebody_elses_run_is_not_cancelled(any_stage: Stage, fleet: Fleet, sho
     assert fleet.run("mine").status is Status.COMPLETED
 
 
+def test_somebody_elses_run_is_not_cancelled_in_place_of_a_child_never_begun(
+    any_stage: Stage, fleet: Fleet, shop: Shop
+) -> None:
+    fleet.stage.start("slow", b'{"number":2}', run_id="mine")
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> int:
+        return await run_child(shop.slow, {"number": 2}, run_id="mine")
+
+    fleet.stage.start(parent.name)
+    fleet.stage.outside.send("r", "$cancel:0", "$cancel", {"reason": "enough"})
+    fleet.carry()
+    assert fleet.run().status is Status.CANCELLED
+    assert fleet.run("mine").status is Status.COMPLETED
+
+
 # -- told once -----------------------------------------------------------------------------------
 
 
@@ -631,7 +647,7 @@ def test_a_child_begun_by_other_code_blocks_its_parent(
 
     @flow(registry=any_stage.registry)
     async def parent() -> list[int]:
-        return await map_tool(shop.square.run_child, [number] * 20)
+        return await map_tool(shop.square.run_child, [*[1] * 16, number])
 
     fleet.stage.start(parent.name)
     fleet.process.execute()
@@ -644,7 +660,7 @@ def test_a_child_begun_by_other_code_blocks_its_parent(
     assert "child run of square" in outcome.diff
     number = 2
     fleet.carry()
-    assert result(fleet) == [4] * 20
+    assert result(fleet) == [*[1] * 16, 4]
 
 
 # -- wrong use -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ _SURVIVORS = "tests/mutation/test_survivors.py::"
 
 _UNKNOWN = """\
                 unknown = True
-                yield from _pause(pauses, error)
+                yield from pause(pauses, error)
 """
 
 COMMITS: tuple[Mutant, ...] = (

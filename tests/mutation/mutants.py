@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutation.child_mutants import CHILD_MUTANTS
 from tests.mutation.engine_mutants import ENGINE_MUTANTS
 from tests.mutation.flow_mutants import FLOW_MUTANTS
 from tests.mutation.patch import Mutant
@@ -13,4 +14,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *ENGINE_MUTANTS,
     *FLOW_MUTANTS,
     *STORAGE_MUTANTS,
+    *CHILD_MUTANTS,
 )

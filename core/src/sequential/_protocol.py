@@ -217,7 +217,7 @@ def end(
         stalls=0,
         open={},
         # Signals that nobody took stay, for a retry; what the engine sends has served its purpose.
-        inbox=tuple([message for message in run.inbox if message.name[0:1] != "$"]),
+        inbox=tuple([message for message in run.inbox if message.name[:1] != "$"]),
         seen=_seen(run, tuple([m.id for m in run.inbox if m.name == CANCEL])),
         attention=None,
         notice=child,
@@ -291,11 +291,7 @@ def message(run: Run, sent: Message) -> Run | None:
         return None
     if any(other.id == sent.id for other in run.inbox):
         return None
-    wake = run.wake
-    due = isinstance(wake, At) and wake.time <= sent.sent
-    if run.status is Status.PAUSED and not due:
-        # Who is due stays due since then: messages that keep coming must not keep putting it last.
-        wake = In(_patience(run)) if sent.name.startswith(CHILD) else NOW
+    wake = _woken(run, sent) if run.status is Status.PAUSED else run.wake
     return evolve(run, inbox=(*run.inbox, sent), wake=wake)
 
 
@@ -373,12 +369,13 @@ def kept_by_retry(run: Run, steps: Sequence[StepRecord]) -> int:
     return numbers[0] if numbers else len(steps)
 
 
-def _patience(run: Run) -> float:
-    """Return how long the end of a child may wait for others, in seconds.
-
-    A look may replay the history, and a long one is worth looking at for several ends.
-    """
-    return run.cursor * 2e-4 if run.cursor >= 250 else 0.0
+def _woken(run: Run, sent: Message) -> Wake:
+    # Who is due stays due since then: messages that keep coming must not keep putting it last.
+    if isinstance(run.wake, At) and run.wake.time <= sent.sent:
+        return run.wake
+    # A look may replay the history, and a long one is worth looking at for several ends.
+    long = run.cursor >= 250 and sent.name.startswith(CHILD)
+    return In(run.cursor * 2e-4) if long else NOW
 
 
 def has_room(run: Run) -> bool:
