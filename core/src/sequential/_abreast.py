@@ -25,7 +25,7 @@ from .errors import ValuesError
 AT_ONCE = 64
 """Tool calls of one run that one invocation has under way at most: each takes a thread."""
 
-TOGETHER = 128
+TOGETHER = 512
 """Ends of children that one commit records at most."""
 
 CHILDREN_NAMED = 16

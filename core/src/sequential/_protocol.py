@@ -42,8 +42,8 @@ CANCEL = "$cancel"
 CHILD = "$child:"
 """What the name of the message begins with that tells a parent of the end of a child."""
 NOW = In(0.0)
-_ROOM = 128
-"""Ends of children that an inbox holds at most."""
+_ROOM = 64 * 1024
+"""Bytes of children's ends that an inbox holds at most, about, each with 200 around its value."""
 _SEEN_LIMIT = 10_000
 """Ids of consumed messages that are kept: a duplicate older than that many is taken for new."""
 
@@ -373,9 +373,7 @@ def _woken(run: Run, sent: Message) -> Wake:
     # Who is due stays due since then: messages that keep coming must not keep putting it last.
     if isinstance(run.wake, At) and run.wake.time <= sent.sent:
         return run.wake
-    # A look may replay the history, and a long one is worth looking at for several ends.
-    long = run.cursor >= 250 and sent.name.startswith(CHILD)
-    return In(run.cursor * 2e-4) if long else NOW
+    return NOW
 
 
 def has_room(run: Run) -> bool:
@@ -383,7 +381,8 @@ def has_room(run: Run) -> bool:
 
     The inbox is written anew with every message: thousands of ends would cost millions of bytes.
     """
-    return sum(each.name.startswith(CHILD) for each in run.inbox) < _ROOM
+    ends = [len(each.value.data) + 200 for each in run.inbox if each.name.startswith(CHILD)]
+    return sum(ends) < _ROOM
 
 
 def notice_deferred(run: Run, now: float) -> Run | None:
