@@ -16,6 +16,7 @@ from sequential import (
     ToolContext,
     det,
     flow,
+    run_child,
     save,
     sleep,
     tool,
@@ -120,3 +121,25 @@ async def within_a_loop(app: Sequential) -> None:
     assert_type(await app.arun(coroutine, {"user_id": 1}), User)
     assert_type(await app.asignal("run", "answer", value=True), bool)
     assert_type(await app.astart(coroutine, {"user_id": 1}, run_id="one"), str)
+
+
+@flow
+def double(number: int) -> Steps[int]:
+    yield from sleep(1)
+    return 2 * number
+
+
+@flow
+async def family(number: int) -> int:
+    """Children know their results, in both styles, and their arguments are checked."""
+    first = await run_child(double, {"number": number})
+    assert_type(first, int)
+    second = await double.run_child(number=number)
+    assert_type(second, int)
+    third = await run_child(double, {"number": number}, errors="return")
+    assert_type(third, int | dict[str, Any])
+    named = await run_child("double", {"number": number})
+    assert_type(named, Any)
+    run_id = await double.start_child(number)
+    assert_type(run_id, str)
+    return first + second
