@@ -28,7 +28,7 @@ AT_ONCE = 64
 LOOK = 1.0
 """Seconds between looks for messages while attempts are under way and steps wait for messages."""
 
-TOGETHER = 128
+TOGETHER = 512
 """Ends of children that one commit records at most."""
 
 CHILDREN_NAMED = 16

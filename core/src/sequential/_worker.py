@@ -189,7 +189,9 @@ class Worker:
         run_id = self._inbox.take(max(0.0, seconds) if free else _WORST_PAUSE)
         while run_id is not None:
             if run_id != _NOBODY:
-                self._waiting.append(run_id)
+                # The newest first: what is under way comes to its end before more is begun. The
+                # storage tells of what waits here for long.
+                self._waiting.appendleft(run_id)
             run_id = self._inbox.take(0.0)
 
     def _fill(self) -> None:
