@@ -89,8 +89,8 @@ CHILD_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "a record that is needed no more is taken for a change of the code",
         "_player",
-        "        if strand is None and dropped is not None and agrees(",
-        "        if dropped is None and strand is not None and agrees(",
+        "            if dropped and record.position in dropped:\n",
+        "            if not dropped and record.position in dropped:\n",
         f"{_CHILDREN}test_of_ends_that_come_together_the_first_may_decide_that_of_the_others",
     ),
 )
