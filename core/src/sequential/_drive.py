@@ -18,6 +18,7 @@ from ._events import SignalDropped
 from ._flights import Act, Flights
 from ._invoke import Invoked, begin, resume
 from ._leases import Leases
+from ._letters import Letters
 from ._model import At, In, Run
 from ._outcomes import Outcome
 from ._plugins import Plugins
@@ -80,8 +81,14 @@ class Surroundings:
     """What one invocation may know: the time, its budget, whether the process wants to end."""
 
     def __init__(
-        self, time: KnownTime, clock: Clock, seconds: float, stopping: Callable[[], bool]
+        self,
+        time: KnownTime,
+        clock: Clock,
+        seconds: float,
+        stopping: Callable[[], bool],
+        letters: Letters,
     ) -> None:
+        self.letters = letters
         self.now = time.now
         self.token = token
         self.stopping = stopping
@@ -111,6 +118,7 @@ class Driver:
         self.leases = Leases(storage, engine.terms, clock, token)
         self.stopping: Callable[[], bool] = lambda: False
         self.flights: Callable[[Act], Flights] = Flights
+        self._letters = Letters()
         self._storage = storage
         self._transport = transport
         self._plugins = plugins
@@ -201,7 +209,7 @@ class Driver:
 
     def _surroundings(self, seconds: float | None) -> Surroundings:
         limit = min(self.engine.policy.seconds, math.inf if seconds is None else seconds)
-        return Surroundings(self.time, self._clock, limit, self.stopping)
+        return Surroundings(self.time, self._clock, limit, self.stopping, self._letters)
 
     def _carry(self, run_id: str, requests: Requests[Invoked]) -> Outcome:
         invoked: Invoked = self.answer(requests)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ._calls import Pending, ToolCall, ToolResult
 from ._events import Event
+from ._letters import Letters
 from ._model import Run, StepRecord
 from ._pause import PausePolicy
 from ._payload import Payloads
@@ -148,6 +149,10 @@ class Arrival(NamedTuple):
 
 class World(Protocol):
     """What the runner may ask of its surroundings without an answer from outside."""
+
+    @property
+    def letters(self) -> Letters:
+        """Return what this process has to tell other runs."""
 
     def now(self) -> float:
         """Return the storage's time, as far as it is known here."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._calls import ToolCall
+from .._letters import Letters
 from ._clock import FakeClock
 
 
@@ -70,6 +71,7 @@ class StagedWorld:
         seconds: float,
         stopping: Callable[[], bool],
     ) -> None:
+        self.letters = Letters()
         self.now = time.now
         self.token = token
         self.stopping = stopping
