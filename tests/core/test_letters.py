@@ -59,9 +59,9 @@ def test_children_that_end_on_several_threads_at_once_are_all_told() -> None:
     run_id = app.start(parent)
     app.execute(run_id)
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(
-            pool.map(app.execute, [run.run_id for run in app.find(flow="child", limit=99)])
-        )
+        children = [run.run_id for run in app.find(flow=child.name, limit=99).runs]
+        outcomes = list(pool.map(app.execute, children))
+    assert len(outcomes) == 64
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
-    assert not any(run.notice for run in app.find(flow="child", limit=99).runs)
+    assert not any(run.notice for run in app.find(flow=child.name, limit=99).runs)
     assert app.execute(run_id) == Completed(run_id, sum(range(64)))

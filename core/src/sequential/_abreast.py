@@ -2,7 +2,7 @@
 
 Each step's settling is a generator of requests; here several are advanced by turns, one at a time,
 so that everything but the attempts themselves happens one after the other. What a step comes to is
-handed to the runner. Knows no records and no flow.
+handed to the runner. Knows no step records and no flow.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ._attempts import Settled, Waiting
+from ._holding import Holding
 from ._model import Open, StepKind
 from ._player import Obstacle
 from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
@@ -60,25 +61,24 @@ class Abreast:
     Args:
         settle: Begins the settling of the step that a strand waits for, from what was left of it.
         is_told: Tells whether a strand waits for a child whose end is known.
-        now: Returns the storage's time.
+        holding: Says what time it is, and whether messages came that nobody has looked at.
 
     Attributes:
         unsaved: Whether waits came about that a crash must not make anew: deadlines, and calls
             that were made and not answered.
     """
 
-    def __init__(
-        self, settle: Settle, is_told: Callable[[Strand], bool], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, settle: Settle, is_told: Callable[[Strand], bool], holding: Holding) -> None:
         self.unsaved = False
         self._settle = settle
         self._is_told = is_told
-        self._now = now
+        self._holding = holding
         self._strands: dict[str, Strand] = {}
         # Calls wait for one of `AT_ONCE` places; all else is looked at when it is asked for.
         self._calls: deque[str] = deque()
         self._others: deque[str] = deque()
         self._told: deque[str] = deque()
+        self._odd: set[str] = set()
         self._flying: dict[str, _Task] = {}
         self._resting: dict[str, _Task] = {}
         self._waits: dict[str, Waiting] = {}
@@ -121,18 +121,21 @@ class Abreast:
     def next(self, *, closing: bool) -> Requests[Came | None]:
         """Go on until a step came to something; None when there is only waiting left.
 
-        Also None, with attempts in flight, when it is time to save the waits or to look for
-        messages. When *closing*, nothing is begun any more, and it comes when nothing is in flight.
+        Also None when it is `stirred`, and, with attempts in flight, when it is time to save the
+        waits or to look for messages. When *closing*, nothing is begun any more, and it comes when
+        nothing is in flight.
         """
         came: Came | None = None
         while came is None:
             task = None if closing else self._startable()
             if task is not None:
                 came = yield from self._run(task, None)
-            elif self._flying:
-                if self.unsaved and not closing:
+                if came is None and self._holding.has_news():
                     return None
-                arrival: Arrival | None = yield Await(None if closing else self._patience())
+            elif self._told and not closing:
+                return None
+            elif self._flying:
+                arrival = yield from self._landed(closing=closing)
                 if arrival is None:
                     return None
                 came = yield from self._arrived(arrival)
@@ -151,6 +154,7 @@ class Abreast:
                 several.append((came.strand, came.how))
             elif came is not None:
                 # What came of others is recorded first; `next` says what is wrong with this one.
+                self._odd.add(task.position)
                 self._others.appendleft(task.position)
         return several
 
@@ -171,6 +175,16 @@ class Abreast:
         return self._left | {position: wait.open for position, wait in children}
 
     @property
+    def stirred(self) -> bool:
+        """Whether messages came that nobody has looked at, or ends of children are to be taken."""
+        return bool(self._told) or self._holding.has_news()
+
+    @property
+    def children(self) -> bool:
+        """Whether steps wait for children to end, and no attempt is under way."""
+        return bool(self._children) and not self._flying
+
+    @property
     def listens(self) -> bool:
         """Whether any step waits for a message."""
         return any(self._named.values())
@@ -179,7 +193,7 @@ class Abreast:
 
     def _startable(self) -> _Task | None:
         """Return a settling that can go on without an answer."""
-        now = self._now()
+        now = self._holding.world.now()
         while self._times and self._times[0][0] <= now:
             _, position = heappop(self._times)
             rested = self._resting.pop(position, None)
@@ -187,7 +201,7 @@ class Abreast:
                 return rested
             self._again(position)
         busy = len(self._flying) + len(self._resting) >= AT_ONCE
-        return self._begun(self._others) or (None if busy else self._begun(self._calls))
+        return self._other() or (None if busy else self._begun(self._calls))
 
     def _again(self, position: str) -> None:
         waits = self._waits.pop(position, None) or self._children.pop(position, None)
@@ -209,9 +223,19 @@ class Abreast:
                 return _Task(strand, position, self._settle(strand, self._left.get(position)))
         return None
 
+    def _other(self) -> _Task | None:
+        """Return the next settling but of a call; ends that came meanwhile are taken together."""
+        while self._others:
+            position = self._others[0]
+            strand = self._strands.get(position)
+            if strand is None or position in self._odd or not self._is_told(strand):
+                break
+            self._told.append(self._others.popleft())
+        return self._begun(self._others)
+
     def _soonest(self) -> float | None:
         """Return the seconds to the first moment at which something can go on by itself."""
-        return max(0.0, self._times[0][0] - self._now()) if self._times else None
+        return max(0.0, self._times[0][0] - self._holding.world.now()) if self._times else None
 
     def _patience(self) -> float | None:
         """Return for how many seconds an attempt in flight may be waited for."""
@@ -219,6 +243,12 @@ class Abreast:
         return min(LOOK, soonest or LOOK) if self.listens else soonest
 
     # -- carrying on -------------------------------------------------------------------------
+
+    def _landed(self, *, closing: bool) -> Requests[Arrival | None]:
+        if self.unsaved and not closing:
+            return None
+        arrival: Arrival | None = yield Await(None if closing else self._patience())
+        return arrival
 
     def _arrived(self, arrival: Arrival) -> Requests[Came | None]:
         task = self._flying.pop(arrival.position, None)
@@ -246,7 +276,7 @@ class Abreast:
                 return None
             if isinstance(request, Wait) and request.apart:
                 self._resting[task.position] = task
-                heappush(self._times, (self._now() + request.seconds, task.position))
+                heappush(self._times, (self._holding.world.now() + request.seconds, task.position))
                 return None
             try:
                 answer = yield request

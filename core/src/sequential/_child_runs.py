@@ -35,11 +35,14 @@ from ._requests import Requests, Send, Store
 from ._run_id import child_run_id
 from ._steps import ChildStep
 from ._strands import Strand
-from ._telling import Notice, create, notice_of, read_notice, tell_to_stop
+from ._telling import Notice, create, create_all, notice_of, read_notice, tell_to_stop
 from .errors import FlowChanged, FlowNotFound, InputMismatch, RunTaken
 
 _CHUNK = 256
 """Children begun between two commits that say so: begun again, at most, after a crash."""
+
+_AT_ONCE = 64
+"""Children created in one request at most."""
 
 
 class ChildRuns:
@@ -90,6 +93,8 @@ class ChildRuns:
         if told is not None:
             notice = read_notice((yield from read_message(self._holding, told)))
             return self._ended(asked, notice, (told.id,))
+        if self.needs_time(step, asked):
+            yield from self._begin_row(asked.number)
         if self.needs_time(step, asked):
             ended = yield from self._begin(step, asked)
             if ended is not None:
@@ -167,6 +172,44 @@ class ChildRuns:
             return self._ended(asked, (yield from notice_of(holding.engine, stored)))
         yield from self._note()
         return None
+
+    def _begin_row(self, first: int) -> Requests[None]:
+        """Begin child number *first* and those after it at once, as far as all is plain.
+
+        What is not is left to `_begin`: a flow that is not known, an id that is taken.
+        """
+        holding, row = self._holding, list[Run]()
+        for step, asked in self._row(first, min(_AT_ONCE, holding.run.children + _CHUNK - first)):
+            try:
+                flow = self._flow(step)
+                flow.binding.arguments_of(_codec.decode(asked.input or b"null"))
+            except (InputMismatch, Obstacle):
+                break
+            row.append((yield from self._new(step, asked, flow)))
+        if len(row) < 2:
+            return
+        stored = yield from create_all(row)
+        for child, found in zip(row, stored, strict=True):
+            if found.op_id != child.op_id or found.status is not Status.PAUSED:
+                return
+            holding.gained += 1
+            yield Send(found, 0.0)
+            first += 1
+            self._begun = first
+        yield from self._note()
+
+    def _row(self, first: int, most: int) -> list[tuple[ChildStep[Any], Asked]]:
+        """Return what is asked for as child number *first*, and those after it, *most* of them."""
+        row: list[tuple[ChildStep[Any], Asked]] = []
+        for strand in self._player.waiting.values():
+            step, asked = strand.step, strand.asked
+            if len(row) >= most:
+                break
+            if not isinstance(step, ChildStep) or asked is None or not step.waits:
+                continue
+            if asked.number == first + len(row):
+                row.append((step, asked))
+        return row
 
     def _flow(self, step: ChildStep[Any]) -> Flow[..., Any]:
         registry = self._holding.engine.registry

@@ -25,6 +25,7 @@ from ._plugins import Plugins
 from ._requests import (
     Commit,
     Create,
+    CreateAll,
     Engine,
     Fetch,
     Load,
@@ -127,6 +128,7 @@ class Driver:
             Commit: self._commit,
             Perform: self._perform,
             Create: lambda request: storage.create(request.run),
+            CreateAll: self._create_all,
             Load: self._load,
             Send: lambda request: self.send(request.run, request.delay),
             Wait: lambda request: clock.wait(request.seconds) and None,
@@ -227,6 +229,14 @@ class Driver:
         if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
             self.time.is_now(answer.wake.time - asked.seconds)
         return answer
+
+    def _create_all(self, request: CreateAll) -> Sequence[Run]:
+        together: Callable[[Sequence[Run]], Sequence[Run]] | None = getattr(
+            self._storage, "create_all", None
+        )
+        if together is not None:
+            return together(request.runs)
+        return [self._storage.create(run) for run in request.runs]
 
     def _load(self, request: Load) -> Loaded | None:
         loaded = self._storage.load(request.run_id, request.after)

@@ -47,6 +47,7 @@ class Holding:
         self.gained = 0
         self.newest = ""
         self.beside: Callable[[Run], Run] = lambda run: run
+        self._looked: tuple[Message, ...] = ()
         self._indexed: tuple[Message, ...] = ()
         self._first: dict[str, Message] = {}
 
@@ -63,6 +64,12 @@ class Holding:
     def look(self) -> None:
         """Remember which messages have been looked at, before deciding to wait."""
         self.known = frozenset([message.id for message in self.run.inbox])
+        self._looked = self.run.inbox
+
+    def has_news(self) -> bool:
+        """Tell whether messages are there that have not been looked at."""
+        inbox = self.run.inbox
+        return inbox is not self._looked and any(each.id not in self.known for each in inbox)
 
     def claim(self, after: int) -> Requests[Claim]:
         """Try to take the run; `self.run` is then the stored record: claimed, or as it stands.

@@ -45,6 +45,12 @@ class Create(NamedTuple):
     run: Run
 
 
+class CreateAll(NamedTuple):
+    """Several child runs. Answered by what is stored under their ids, in the same order."""
+
+    runs: Sequence[Run]
+
+
 class Perform(NamedTuple):
     """One attempt of a tool call, its lease kept alive meanwhile. Answered by `Performed`."""
 
@@ -117,7 +123,7 @@ class Observe(NamedTuple):
     event: Event
 
 
-Outside = Load | Commit | Create | Store | Fetch | Send | Observe
+Outside = Load | Commit | Create | CreateAll | Store | Fetch | Send | Observe
 """What is answered by a storage, a transport, or somebody who watches."""
 
 Request = Outside | Perform | Start | Await | Abandon | Wait

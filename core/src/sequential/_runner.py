@@ -31,7 +31,7 @@ from ._protocol import (
     park,
     release,
 )
-from ._requests import Observe, Requests, Send
+from ._requests import Observe, Requests, Send, Wait
 from ._settling import OutOfTime, Settling
 from ._steps import ContinueStep
 from ._strands import Strand
@@ -40,6 +40,9 @@ from .errors import InputMismatch, ValuesError
 
 _EVERYWHERE = ""
 """Where trouble stands that is not of one step."""
+
+_GATHER = 0.05
+"""Seconds that an invocation waits for more ends of children, where they come one after another."""
 
 _DEADLINE = b'{"reason":"deadline"}'
 """What is recorded where a run is cancelled because its time is over."""
@@ -63,6 +66,8 @@ class Turn:
         # Why nothing more is begun, while what is in flight is still recorded.
         self._closing = ""
         self._troubles: dict[str, Exception] = {}
+        # Whether ends of children were recorded, so that the next wait a moment for others.
+        self._gathers = False
 
     def carry(self) -> Requests[Paused | None]:
         """Go on from wherever the flow stands; return a pause, or None when the run has ended.
@@ -71,7 +76,7 @@ class Turn:
             Obstacle: The run must be blocked.
             LeaseLost: Another invocation has the run.
         """
-        self._closing, self._troubles = "", {}
+        self._closing, self._troubles, self._gathers = "", {}, False
         while True:
             try:
                 over = yield from self.player.play(self.holding.run)
@@ -117,19 +122,20 @@ class Turn:
         abreast = yield from self._followed()
         yield from self._settling.children.tell_unneeded()
         while True:
-            self._look_again(abreast)
+            yield from self._look_again(abreast)
             # What is in flight is recorded first, whatever it is: it would be done again.
             closing = bool(self._closing or self._trouble()) or self._is_cancelled()
             told = () if closing else (yield from abreast.told())
             if told:
+                self._gathers = True
                 return (yield from self._record_all(told))
             came = yield from abreast.next(closing=closing)
+            if came is None and not closing and abreast.stirred:
+                continue
             if came is None and abreast.flying:
                 yield from self._meanwhile(abreast)
-            elif came is None and (closing or not self._is_unseen()):
-                return (yield from self._let_go(abreast))
             elif came is None:
-                continue
+                return (yield from self._let_go(abreast))
             elif isinstance(came.how, Settled):
                 return (yield from self._record(came.strand, came.how))
             elif isinstance(came.how, OutOfTime):
@@ -178,7 +184,7 @@ class Turn:
         assert strands is not None
         if self._abreast is None:
             settling = self._settling
-            self._abreast = Abreast(settling.settle, settling.children.is_told, self._now)
+            self._abreast = Abreast(settling.settle, settling.children.is_told, self.holding)
             self._refuse_left()
             strands.fresh = list(strands.waiting.values())
         for position in strands.lately_dropped():
@@ -198,16 +204,14 @@ class Turn:
             self._abreast = None
         yield from self._settling.children.tell_unneeded()
 
-    def _now(self) -> float:
-        return self.holding.world.now()
-
-    def _look_again(self, abreast: Abreast) -> None:
+    def _look_again(self, abreast: Abreast) -> Requests[None]:
         holding = self.holding
+        if self._gathers and abreast.children and holding.has_news():
+            # Ends of children that come one after another would cost a commit each.
+            yield Wait(_GATHER)
+            yield from holding.refresh()
         abreast.look_again([m.name for m in holding.run.inbox if m.id not in holding.known])
         holding.look()
-
-    def _is_unseen(self) -> bool:
-        return any(message.id not in self.holding.known for message in self.holding.run.inbox)
 
     def _refuse_left(self) -> None:
         """Refuse to go on where something is open that the flow does not ask for."""

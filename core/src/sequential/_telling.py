@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import _codec
 from ._failure import error_json
@@ -17,7 +17,7 @@ from ._letters import Letter
 from ._model import ENDED_STATUSES, At, ErrorValue, Message, Payload, Run, Status, evolve
 from ._payload import RECORD_LIMIT, Place, result_place
 from ._protocol import CANCEL, CHILD, has_room, message, notice_deferred, notice_sent
-from ._requests import Commit, Create, Engine, Fetch, Load, Requests, Send, Store, World
+from ._requests import Commit, Create, CreateAll, Engine, Fetch, Load, Requests, Send, Store, World
 from ._storage import STALE, Loaded
 from .errors import (
     NotDecodable,
@@ -219,11 +219,18 @@ def create(run: Run) -> Requests[Run]:
     Raises:
         StorageError: The storage could not be reached, or refused; creating again is safe.
     """
+    return (yield from _created(Create(run)))  # type: ignore[no-any-return]
+
+
+def create_all(runs: Sequence[Run]) -> Requests[Sequence[Run]]:
+    """Create each of *runs* as `create` does, in one request."""
+    return (yield from _created(CreateAll(runs)))  # type: ignore[no-any-return]
+
+
+def _created(request: Create | CreateAll) -> Requests[Any]:
     pauses = iter(PAUSES)
     while True:
         try:
-            stored: Run = yield Create(run)
+            return (yield request)
         except (OutcomeUnknown, StorageUnavailable) as error:
             yield from pause(pauses, error)
-        else:
-            return stored

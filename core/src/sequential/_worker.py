@@ -12,7 +12,6 @@ import queue
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -29,6 +28,13 @@ so that a worker which dies in between delays nothing for longer than one that d
 
 _WORST_PAUSE = 30.0
 """Seconds between two looks at a storage that is down, at most."""
+
+_AHEAD = 0.1
+"""Seconds: what a worker gets through in that time, at its pace of late, it asks the storage for at
+once. Each look writes down what was handed out, and what is handed out here nobody else begins."""
+
+_MOST_AHEAD = 64
+"""Runs that it asks for beyond its free places, at most."""
 
 _STATISTICS_EVERY = 60.0
 """Seconds between two looks whether it is time to make statistics."""
@@ -101,10 +107,11 @@ class Worker:
         self._flying = InFlight()
         transport = app.transport
         self._inbox = transport if isinstance(transport, PollingTransport) else PollingTransport()
-        self._waiting: deque[str] = deque()
+        self._waiting: dict[str, None] = {}  # the last is the next
         self._jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._slots = threading.BoundedSemaphore(concurrency)
         self._next_look = 0.0
+        self._looked = (time.monotonic(), 0)  # when, and how many invocations there had been
         self._failures = 0
         self._more = False
 
@@ -191,7 +198,7 @@ class Worker:
             if run_id != _NOBODY:
                 # The newest first: what is under way comes to its end before more is begun. The
                 # storage tells of what waits here for long.
-                self._waiting.appendleft(run_id)
+                self._queue(run_id)
             run_id = self._inbox.take(0.0)
 
     def _fill(self) -> None:
@@ -202,12 +209,27 @@ class Worker:
         """
         while not self._stopping and (free := self._concurrency - len(self._flying)) > 0:
             if time.monotonic() >= self._next_look or (self._more and not self._waiting):
-                for run_id in self._due(free):
+                found = self._due(free + self._ahead())
+                for run_id in reversed(found[free:]):
+                    self._queue(run_id)
+                for run_id in found[:free]:
                     self._give(run_id)
             elif self._waiting:
-                self._give(self._waiting.popleft())
+                self._give(self._waiting.popitem()[0])
             else:
                 return
+
+    def _queue(self, run_id: str) -> None:
+        self._waiting.pop(run_id, None)
+        self._waiting[run_id] = None
+
+    def _ahead(self) -> int:
+        """Return how many runs are begun here in a moment, at the pace of late."""
+        then, before = self._looked
+        now, executed = time.monotonic(), self._flying.executed
+        self._looked = (now, executed)
+        pace = (executed - before) / max(now - then, 0.001)
+        return min(int(pace * _AHEAD), _MOST_AHEAD)
 
     def _give(self, run_id: str) -> None:
         if self._flying.enter(run_id):

@@ -30,6 +30,7 @@ from .._requests import (
     Await,
     Commit,
     Create,
+    CreateAll,
     Engine,
     Fetch,
     Load,
@@ -376,6 +377,7 @@ class Invocation:
     _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
         Commit: _commit,
         Create: lambda self, asked: self.process.storage.create(asked.run),
+        CreateAll: lambda self, asked: [self.process.storage.create(run) for run in asked.runs],
         Load: _load,
         Send: lambda self, asked: self.process.stage.send(asked.run.run_id, asked.delay),
         Wait: lambda self, asked: self.process.stage.clock.advance(asked.seconds),
