@@ -137,7 +137,7 @@ class Driver:
             Observe: self._observe,
         }
 
-    def execute(self, run_id: str, seconds: float | None = None) -> Outcome:
+    def resume(self, run_id: str, seconds: float | None = None) -> Invoked:
         """Make one invocation of run *run_id*, for at most *seconds* and the policy's budget."""
         refuse_loop()
         world = self._surroundings(seconds)
@@ -150,7 +150,7 @@ class Driver:
             # Created a moment ago: the end of the lease tells the storage's time, and until now
             # this process may have known its own clock only.
             self.time.is_now(run.wake.time - self.engine.terms.lease)
-        return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
+        return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run)).outcome
 
     def tell_parent(self, run: Run) -> None:
         """Tell the parent of *run*, which ended elsewhere; a sweeper does it where this fails."""
@@ -213,11 +213,11 @@ class Driver:
         limit = min(self.engine.policy.seconds, math.inf if seconds is None else seconds)
         return Surroundings(self.time, self._clock, limit, self.stopping, self._letters)
 
-    def _carry(self, run_id: str, requests: Requests[Invoked]) -> Outcome:
+    def _carry(self, run_id: str, requests: Requests[Invoked]) -> Invoked:
         invoked: Invoked = self.answer(requests)
         if invoked.turn is not None:
             self.warm.keep(run_id, invoked.turn)
-        return invoked.outcome
+        return invoked
 
     # -- one answer each ---------------------------------------------------------------------
 

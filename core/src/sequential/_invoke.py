@@ -56,10 +56,17 @@ from .errors import (
 
 
 class Invoked(NamedTuple):
-    """What an invocation came to; *turn* is its flow, still under way, if that may be kept."""
+    """What an invocation came to.
+
+    Attributes:
+        outcome: What to answer.
+        turn: Its flow, still under way, if that may be kept.
+        carried: Whether the run was claimed, so that it has come to this just now.
+    """
 
     outcome: Outcome
     turn: Turn | None = None
+    carried: bool = False
 
 
 _SAID_BY_STATUS: Mapping[Status, Callable[[str], Outcome]] = {
@@ -191,7 +198,7 @@ def _take(turn: Turn, found: Run | None, *, warm: bool = False) -> Requests[Invo
             turn.player.discard()
     if engine.observed:
         yield Observe(InvocationFinished(holding.run, invoked.outcome, world.now()))
-    return invoked
+    return invoked._replace(carried=True)
 
 
 def _carried(turn: Turn, *, warm: bool) -> Requests[Invoked]:

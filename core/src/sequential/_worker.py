@@ -12,6 +12,7 @@ import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -35,6 +36,9 @@ once. Each look writes down what was handed out, and what is handed out here nob
 
 _MOST_AHEAD = 64
 """Runs that it asks for beyond its free places, at most."""
+
+_MOST_SENT = 256
+"""Runs sent by this process that wait in it at most: others do many before it comes to the rest."""
 
 _STATISTICS_EVERY = 60.0
 """Seconds between two looks whether it is time to make statistics."""
@@ -72,6 +76,43 @@ class InFlight:
             return self._again.pop(run_id)
 
 
+class Waiting:
+    """What a worker looks at next: what the storage handed to it, then what was sent here last.
+
+    The newest first: what is under way comes to its end before more is begun. The storage tells of
+    what waits here for long.
+
+    Attributes:
+        found: What the storage handed to this worker: no other is told of it for a while.
+        dropped: Whether runs were left out that the storage tells of.
+    """
+
+    def __init__(self) -> None:
+        self.found: deque[str] = deque()
+        self.dropped = False
+        self._sent: dict[str, None] = {}  # the last is the newest
+
+    def __len__(self) -> int:
+        return len(self.found) + len(self._sent)
+
+    def add(self, run_id: str) -> None:
+        """Take in what this process sent."""
+        self._sent.pop(run_id, None)
+        self._sent[run_id] = None
+        if len(self._sent) > _MOST_SENT:
+            # It is due, and whoever is free by then finds it in the storage.
+            del self._sent[next(iter(self._sent))]
+            self.dropped = True
+
+    def next(self) -> str | None:
+        """Take out who is next; None if nobody waits."""
+        if self.found:
+            run_id = self.found.popleft()
+            self._sent.pop(run_id, None)
+            return run_id
+        return self._sent.popitem()[0] if self._sent else None
+
+
 class Worker:
     """Carries on the runs of one application, *concurrency* of them at a time.
 
@@ -107,7 +148,7 @@ class Worker:
         self._flying = InFlight()
         transport = app.transport
         self._inbox = transport if isinstance(transport, PollingTransport) else PollingTransport()
-        self._waiting: dict[str, None] = {}  # the last is the next
+        self._waiting = Waiting()
         self._jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._slots = threading.BoundedSemaphore(concurrency)
         self._next_look = 0.0
@@ -196,9 +237,7 @@ class Worker:
         run_id = self._inbox.take(max(0.0, seconds) if free else _WORST_PAUSE)
         while run_id is not None:
             if run_id != _NOBODY:
-                # The newest first: what is under way comes to its end before more is begun. The
-                # storage tells of what waits here for long.
-                self._queue(run_id)
+                self._waiting.add(run_id)
             run_id = self._inbox.take(0.0)
 
     def _fill(self) -> None:
@@ -208,20 +247,13 @@ class Worker:
         one busy flow cannot keep the runs of others waiting.
         """
         while not self._stopping and (free := self._concurrency - len(self._flying)) > 0:
-            if time.monotonic() >= self._next_look or (self._more and not self._waiting):
-                found = self._due(free + self._ahead())
-                for run_id in reversed(found[free:]):
-                    self._queue(run_id)
-                for run_id in found[:free]:
-                    self._give(run_id)
-            elif self._waiting:
-                self._give(self._waiting.popitem()[0])
-            else:
+            more = self._more or self._waiting.dropped
+            if time.monotonic() >= self._next_look or (more and not self._waiting):
+                self._waiting.found.extend(self._due(free + self._ahead()))
+            run_id = self._waiting.next()
+            if run_id is None:
                 return
-
-    def _queue(self, run_id: str) -> None:
-        self._waiting.pop(run_id, None)
-        self._waiting[run_id] = None
+            self._give(run_id)
 
     def _ahead(self) -> int:
         """Return how many runs are begun here in a moment, at the pace of late."""
@@ -240,7 +272,7 @@ class Worker:
         try:
             found = self._app.storage.due(limit, self._app.registry.carried(), self._hold)
             self._failures = 0
-            self._more = len(found) >= limit
+            self._more, self._waiting.dropped = len(found) >= limit, False
         except Exception as error:  # noqa: BLE001  (whatever a storage raises, the worker goes on)
             found, self._more = (), False
             self._failures += 1
