@@ -27,8 +27,8 @@ from ._model import (
     StepKind,
     StepOutcome,
 )
-from ._payload import RECORD_LIMIT
-from ._player import Obstacle, Player, input_place
+from ._payload import RECORD_LIMIT, input_place
+from ._player import Obstacle, Player
 from ._protocol import CHILD, NOW, Gain, keep
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Requests, Send, Store

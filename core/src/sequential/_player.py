@@ -20,7 +20,7 @@ from ._flow import Flow
 from ._frame import Frame
 from ._kept import seeds_of
 from ._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
-from ._payload import Place
+from ._payload import Place, input_place, progress_place, value_place
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
 from ._requests import Engine, Fetch, Requests
 from ._run_id import child_run_id
@@ -130,6 +130,16 @@ class Player:
                 data = yield from self._unwrapped(record.value, place)
             over = self._feed(run, strand, record, data)
         return over
+
+    def catch_up(self, run: Run, records: Iterable[StepRecord]) -> None:
+        """Have *records* ready too, which were added to *run* elsewhere."""
+        self.ready.extend(records)
+        self._later = None
+        if self.strands is not None:
+            scope = self.strands.scope
+            scope.patches.update(dict.fromkeys(run.patches, True))
+            # What was said here since is older than what is stored.
+            scope.said = self._said = None
 
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
@@ -381,18 +391,3 @@ def _reason(data: bytes) -> str:
 def expected(step: SignalStep[Any]) -> str:
     """Return the JSON schema of the signal that *step* waits for; empty if none is told."""
     return _typed.shape_of(step.annotation, where=f"signal {step.name!r}").schema()
-
-
-def input_place(run_id: str) -> Place:
-    """Return the place of a run's input, which later generations may share."""
-    return Place(run_id, 0, "input")
-
-
-def progress_place(run_id: str) -> Place:
-    """Return the place of what a run says of its progress, which later generations keep."""
-    return Place(run_id, 0, "progress")
-
-
-def value_place(run: Run, position: str) -> Place:
-    """Return the place of the result of the step at *position*."""
-    return Place(run.run_id, run.generation, f"{position}:value")

@@ -17,8 +17,8 @@ from ._events import RunEnded, StepRecorded
 from ._holding import Holding
 from ._model import At, Open, Run, StepKind, StepOutcome, StepRecord, evolve
 from ._outcomes import Paused
-from ._payload import RECORD_LIMIT
-from ._player import Obstacle, Over, Player, input_place
+from ._payload import RECORD_LIMIT, input_place
+from ._player import Obstacle, Over, Player
 from ._protocol import (
     CANCEL,
     NOW,
