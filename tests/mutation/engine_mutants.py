@@ -125,7 +125,7 @@ COMMITS: tuple[Mutant, ...] = (
         "_invoke",
         "    if claim.held and same:",
         "    if claim.held:",
-        f"{_SURVIVORS}test_a_kept_flow_of_an_earlier_generation_is_not_gone_on_with",
+        f"{_INVOKE}test_a_warm_frame_of_a_history_that_was_lost_is_read_again",
     ),
     mutant(
         "a warm frame is not given what others recorded",

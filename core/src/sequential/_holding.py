@@ -19,6 +19,9 @@ from .errors import LeaseLost, OutcomeUnknown, StorageError, StorageUnavailable
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between tries while the storage cannot be reached or does not confirm; then it fails."""
 
+_MOMENT = 0.05
+"""Seconds that an invocation waits for more messages, where they come one after another."""
+
 
 class Claim(NamedTuple):
     """Whether the run was taken, and what was read again on the way."""
@@ -135,6 +138,15 @@ class Holding:
             if not is_mine(found.run, held):
                 raise LeaseLost(held.run_id)
             self.run = found.run
+
+    def gather(self) -> Requests[None]:
+        """Wait a moment for messages, and read the record again: one by one each costs a commit.
+
+        Raises:
+            LeaseLost: Another invocation has the run.
+        """
+        yield Wait(_MOMENT)
+        yield from self.refresh()
 
     def refresh(self) -> Requests[None]:
         """Read the record again, for messages that came meanwhile, if the storage answers.

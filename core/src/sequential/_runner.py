@@ -31,7 +31,7 @@ from ._protocol import (
     park,
     release,
 )
-from ._requests import Observe, Requests, Send, Wait
+from ._requests import Observe, Requests, Send
 from ._settling import OutOfTime, Settling
 from ._steps import ContinueStep
 from ._strands import Strand
@@ -40,9 +40,6 @@ from .errors import InputMismatch, ValuesError
 
 _EVERYWHERE = ""
 """Where trouble stands that is not of one step."""
-
-_GATHER = 0.05
-"""Seconds that an invocation waits for more ends of children, where they come one after another."""
 
 _DEADLINE = b'{"reason":"deadline"}'
 """What is recorded where a run is cancelled because its time is over."""
@@ -130,14 +127,14 @@ class Turn:
                 self._gathers = True
                 return (yield from self._record_all(told))
             came = yield from abreast.next(closing=closing)
-            if came is None and not closing and abreast.stirred:
+            if came is None and not closing and (yield from self._is_stirred(abreast)):
                 continue
             if came is None and abreast.flying:
                 yield from self._meanwhile(abreast)
             elif came is None:
                 return (yield from self._let_go(abreast))
             elif isinstance(came.how, Settled):
-                return (yield from self._record(came.strand, came.how))
+                return (yield from self._record_all([(came.strand, came.how)]))
             elif isinstance(came.how, OutOfTime):
                 self._closing = self._why_closing()
             else:
@@ -204,12 +201,18 @@ class Turn:
             self._abreast = None
         yield from self._settling.children.tell_unneeded()
 
+    def _is_stirred(self, abreast: Abreast) -> Requests[bool]:
+        """Tell whether there is more to do; where children end one after another, in a moment."""
+        if self._gathers and abreast.children and not abreast.stirred:
+            self._gathers = False
+            yield from self.holding.gather()
+        return abreast.stirred
+
     def _look_again(self, abreast: Abreast) -> Requests[None]:
         holding = self.holding
         if self._gathers and abreast.children and holding.has_news():
-            # Ends of children that come one after another would cost a commit each.
-            yield Wait(_GATHER)
-            yield from holding.refresh()
+            self._gathers = False
+            yield from holding.gather()
         abreast.look_again([m.name for m in holding.run.inbox if m.id not in holding.known])
         holding.look()
 
@@ -229,7 +232,7 @@ class Turn:
             if came is None:
                 return
             if isinstance(came.how, Settled):
-                yield from self._record(came.strand, came.how)
+                yield from self._record_all([(came.strand, came.how)])
 
     def _is_cancelled(self) -> bool:
         """Tell whether a cancel is there, or the deadline over, and somebody is to be told.
@@ -284,9 +287,6 @@ class Turn:
         return evolve(run, open=self._open(run), children=gain.children, unneeded=gain.unneeded)
 
     # -- committing --------------------------------------------------------------------------
-
-    def _record(self, strand: Strand, settled: Settled) -> Requests[Paused | None]:
-        return (yield from self._record_all([(strand, settled)]))
 
     def _record_all(self, settled: Sequence[tuple[Strand, Settled]]) -> Requests[Paused | None]:
         """Record what steps came to, in one commit, and park with it where the policy says so."""

@@ -77,10 +77,10 @@ class InFlight:
 
 
 class Waiting:
-    """What a worker looks at next: what the storage handed to it, then what was sent here last.
+    """What a worker looks at next: what was sent here, and what the storage handed to it, by turns.
 
-    The newest first: what is under way comes to its end before more is begun. The storage tells of
-    what waits here for long.
+    Of what was sent the newest first: what is under way comes to its end before more is begun. The
+    storage tells of what waits here for long.
 
     Attributes:
         found: What the storage handed to this worker: no other is told of it for a while.
@@ -91,6 +91,7 @@ class Waiting:
         self.found: deque[str] = deque()
         self.dropped = False
         self._sent: dict[str, None] = {}  # the last is the newest
+        self._sent_next = True
 
     def __len__(self) -> int:
         return len(self.found) + len(self._sent)
@@ -106,11 +107,14 @@ class Waiting:
 
     def next(self) -> str | None:
         """Take out who is next; None if nobody waits."""
-        if self.found:
-            run_id = self.found.popleft()
-            self._sent.pop(run_id, None)
-            return run_id
-        return self._sent.popitem()[0] if self._sent else None
+        self._sent_next = not self._sent_next
+        if self._sent and (self._sent_next or not self.found):
+            return self._sent.popitem()[0]
+        if not self.found:
+            return None
+        run_id = self.found.popleft()
+        self._sent.pop(run_id, None)
+        return run_id
 
 
 class Worker:
