@@ -8,7 +8,7 @@ handed to the runner. Knows no step records and no flow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from ._model import Open, StepKind
 from ._player import Obstacle
 from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
 from ._settling import OutOfTime
-from ._steps import ToolStep
+from ._steps import SleepStep, ToolStep
 from ._strands import Strand
 from .errors import ToolNotFound, ValuesError
 
@@ -30,7 +30,7 @@ LOOK = 1.0
 """Seconds between looks for messages while attempts are under way and steps wait for messages."""
 
 TOGETHER = 512
-"""Ends of children that one commit records at most."""
+"""Steps that one commit records at most."""
 
 CHILDREN_NAMED = 16
 """Children waited for that the record names; of thousands it has the number."""
@@ -78,7 +78,7 @@ class Abreast:
         self._calls: deque[str] = deque()
         self._others: deque[str] = deque()
         self._told: deque[str] = deque()
-        self._odd: set[str] = set()
+        self._odd: Came | BaseException | None = None
         self._flying: dict[str, _Task] = {}
         self._resting: dict[str, _Task] = {}
         self._waits: dict[str, Waiting] = {}
@@ -91,6 +91,11 @@ class Abreast:
     def flying(self) -> bool:
         """Whether any attempt is under way."""
         return bool(self._flying)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any attempt is under way, or what came of one is still to be told."""
+        return bool(self._flying) or self._odd is not None
 
     def admit(self, strands: Iterable[Strand]) -> None:
         """Take in *strands*, which wait for steps."""
@@ -121,19 +126,20 @@ class Abreast:
     def next(self, *, closing: bool) -> Requests[Came | None]:
         """Go on until a step came to something; None when there is only waiting left.
 
-        Also None when it is `stirred`, and, with attempts in flight, when it is time to save the
+        Also None when messages came, and, with attempts in flight, when it is time to save the
         waits or to look for messages. When *closing*, nothing is begun any more, and it comes when
         nothing is in flight.
         """
-        came: Came | None = None
+        odd, self._odd = self._odd, None
+        if isinstance(odd, BaseException):
+            raise odd
+        came = odd
         while came is None:
-            task = None if closing else self._startable()
+            task = None if closing else self._startable() or self._begun(self._told)
             if task is not None:
                 came = yield from self._run(task, None)
                 if came is None and self._holding.has_news():
                     return None
-            elif self._told and not closing:
-                return None
             elif self._flying:
                 arrival = yield from self._landed(closing=closing)
                 if arrival is None:
@@ -145,17 +151,30 @@ class Abreast:
                 yield Wait(self._soonest() or 0.0)
         return came
 
-    def told(self) -> Requests[Sequence[tuple[Strand, Settled]]]:
-        """Return what came of the children that are known to have ended, some at once."""
-        several: list[tuple[Strand, Settled]] = []
-        while len(several) < TOGETHER and (task := self._begun(self._told)) is not None:
-            came = yield from self._run(task, None)
-            if came is not None and isinstance(came.how, Settled):
+    def at_hand(self) -> Requests[list[tuple[Strand, Settled]]]:
+        """Return what further steps came to by now: recorded together they cost one commit.
+
+        Ends of children, attempts that have landed, sleeps that are over. Begins no call, and waits
+        for nothing. Waits for signals are left alone: each message is for one of them, which is
+        not known before the last one is recorded.
+        """
+        holding, several = self._holding, list[tuple[Strand, Settled]]()
+        most = min(TOGETHER, holding.engine.max_steps - holding.run.cursor) - 1
+        while len(several) < most and self._odd is None:
+            came: Came | BaseException | None
+            try:
+                came = yield from self._ready()
+            except GeneratorExit:
+                raise
+            except BaseException as raised:  # noqa: BLE001  (`next` raises it)
+                came = raised
+            if came is None:
+                break
+            if isinstance(came, Came) and isinstance(came.how, Settled):
                 several.append((came.strand, came.how))
-            elif came is not None:
-                # What came of others is recorded first; `next` says what is wrong with this one.
-                self._odd.add(task.position)
-                self._others.appendleft(task.position)
+            else:
+                # What the others came to is recorded first.
+                self._odd = came
         return several
 
     def waits(self) -> Mapping[str, Waiting]:
@@ -173,11 +192,6 @@ class Abreast:
             return self._left
         children = islice(self._children.items(), CHILDREN_NAMED)
         return self._left | {position: wait.open for position, wait in children}
-
-    @property
-    def stirred(self) -> bool:
-        """Whether messages came that nobody has looked at, or ends of children are to be taken."""
-        return bool(self._told) or self._holding.has_news()
 
     @property
     def children(self) -> bool:
@@ -215,6 +229,15 @@ class Abreast:
         calls = isinstance(self._strands[position].step, ToolStep)
         (self._calls if calls else self._others).append(position)
 
+    def _over(self) -> _Task | None:
+        """Return the settling of a sleep that is to be looked at."""
+        while self._others:
+            strand = self._strands.get(self._others[0])
+            if strand is not None:
+                return self._begun(self._others) if isinstance(strand.step, SleepStep) else None
+            self._others.popleft()
+        return None
+
     def _begun(self, queue: deque[str]) -> _Task | None:
         while queue:
             position = queue.popleft()
@@ -228,7 +251,7 @@ class Abreast:
         while self._others:
             position = self._others[0]
             strand = self._strands.get(position)
-            if strand is None or position in self._odd or not self._is_told(strand):
+            if strand is None or not self._is_told(strand):
                 break
             self._told.append(self._others.popleft())
         return self._begun(self._others)
@@ -243,6 +266,22 @@ class Abreast:
         return min(LOOK, soonest or LOOK) if self.listens else soonest
 
     # -- carrying on -------------------------------------------------------------------------
+
+    def _ready(self) -> Requests[Came | None]:
+        """Return what a step came to that is known to have ended; None if there is none."""
+        came: Came | None = None
+        while came is None:
+            task = self._begun(self._told) or self._over()
+            if task is not None:
+                came = yield from self._run(task, None)
+            elif not self._flying:
+                return None
+            else:
+                arrival: Arrival | None = yield Await(0.0)
+                if arrival is None:
+                    return None
+                came = yield from self._arrived(arrival)
+        return came
 
     def _landed(self, *, closing: bool) -> Requests[Arrival | None]:
         if self.unsaved and not closing:

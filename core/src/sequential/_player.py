@@ -74,6 +74,7 @@ class Player:
         self.strands: Strands | None = None
         self.spent = Spent()
         self._quiet = quiet
+        self._live = False
         self._children = 0
         self._later: dict[str, StepRecord] | None = None
         self._said: tuple[bytes, Payload] | None = None
@@ -134,12 +135,17 @@ class Player:
     def catch_up(self, run: Run, records: Iterable[StepRecord]) -> None:
         """Have *records* ready too, which were added to *run* elsewhere."""
         self.ready.extend(records)
-        self._later = None
+        self._later, self._live = None, False
         if self.strands is not None:
             scope = self.strands.scope
             scope.patches.update(dict.fromkeys(run.patches, True))
             # What was said here since is older than what is stored.
             scope.said = self._said = None
+
+    def recorded(self, records: Iterable[StepRecord]) -> None:
+        """Have *records* ready, which were recorded just now: what follows them is no replay."""
+        self._live = not self.ready
+        self.ready.extend(records)
 
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
@@ -278,7 +284,8 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        scope.behind = bool(self.ready) or (bool(run.open) and self._is_before(run.open))
+        left = bool(self.ready) and not self._live
+        scope.behind = left or (bool(run.open) and self._is_before(run.open))
         scope.replaying = self._quiet or scope.behind
         return self._went_on(strand, given)
 

@@ -122,19 +122,17 @@ class Turn:
             yield from self._look_again(abreast)
             # What is in flight is recorded first, whatever it is: it would be done again.
             closing = bool(self._closing or self._trouble()) or self._is_cancelled()
-            told = () if closing else (yield from abreast.told())
-            if told:
-                self._gathers = True
-                return (yield from self._record_all(told))
             came = yield from abreast.next(closing=closing)
-            if came is None and not closing and (yield from self._is_stirred(abreast)):
+            if came is None and not closing and (yield from self._has_news(abreast)):
                 continue
             if came is None and abreast.flying:
                 yield from self._meanwhile(abreast)
             elif came is None:
                 return (yield from self._let_go(abreast))
             elif isinstance(came.how, Settled):
-                return (yield from self._record_all([(came.strand, came.how)]))
+                self._gathers = bool(came.how.consumed)
+                others = () if closing else (yield from abreast.at_hand())
+                return (yield from self._record_all([(came.strand, came.how), *others]))
             elif isinstance(came.how, OutOfTime):
                 self._closing = self._why_closing()
             else:
@@ -201,12 +199,13 @@ class Turn:
             self._abreast = None
         yield from self._settling.children.tell_unneeded()
 
-    def _is_stirred(self, abreast: Abreast) -> Requests[bool]:
-        """Tell whether there is more to do; where children end one after another, in a moment."""
-        if self._gathers and abreast.children and not abreast.stirred:
+    def _has_news(self, abreast: Abreast) -> Requests[bool]:
+        """Tell whether messages came; where children end one after another, in a moment."""
+        holding = self.holding
+        if self._gathers and abreast.children and not holding.has_news():
             self._gathers = False
-            yield from self.holding.gather()
-        return abreast.stirred
+            yield from holding.gather()
+        return holding.has_news()
 
     def _look_again(self, abreast: Abreast) -> Requests[None]:
         holding = self.holding
@@ -302,7 +301,7 @@ class Turn:
             done.append(record.position)
         stuck = self._troubles and self._trouble()
         reason = "" if stuck else self._closing or self._pause_reason(records)
-        parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
+        parks = bool(reason) and (self._abreast is None or not self._abreast.busy)
         terms, known, now = holding.engine.terms, holding.known, records[-1].ended
         count, children = len(records), self._settling.children
 
@@ -313,7 +312,7 @@ class Turn:
         yield from holding.commit(recorded, op_id, records)
         if self._abreast is not None:
             self._abreast.unsaved = False
-        self.player.ready.extend(records)
+        self.player.recorded(records)
         if holding.engine.observed:
             for record in records:
                 yield Observe(StepRecorded(holding.run, record))
