@@ -383,6 +383,23 @@ def test_an_id_that_is_taken_is_one_clear_error_at_the_step(
     )
 
 
+def test_a_taken_id_in_a_row_of_children_is_one_clear_error(
+    any_stage: Stage, fleet: Fleet, shop: Shop
+) -> None:
+    fleet.stage.start("square", b'{"number":9}', run_id="b")
+    fleet.carry()
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> list[str]:
+        steps = [run_child(shop.square, {"number": 2}, run_id=each) for each in "abc"]
+        came = await gather(*steps, errors="collect")
+        return [each.type if isinstance(each, ChildFailed) else str(each) for each in came]
+
+    fleet.stage.start(parent.name)
+    fleet.carry()
+    assert result(fleet) == ["4", "RunTaken", "4"]
+
+
 def test_a_run_of_the_same_flow_and_input_is_taken_as_started(
     any_stage: Stage, fleet: Fleet, shop: Shop
 ) -> None:

@@ -6,10 +6,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from sequential import Registry, Sequential, flow, map_tool
+from sequential import Registry, Sequential, flow, map_tool, run_child
 from sequential._letters import Letter, Letters
+from sequential._memory import MemoryStorage
+from sequential.errors import StorageRefused
 from sequential.outcomes import Completed
-from sequential.storage import Run
+from sequential.storage import Loaded, Run
+from sequential.testing import FakeClock
 
 PATIENCE = 20.0
 
@@ -65,3 +68,38 @@ def test_children_that_end_on_several_threads_at_once_are_all_told() -> None:
     assert all(isinstance(outcome, Completed) for outcome in outcomes)
     assert not any(run.notice for run in app.find(flow=child.name, limit=99).runs)
     assert app.execute(run_id) == Completed(run_id, sum(range(64)))
+
+
+class Refusing(MemoryStorage):
+    """Refuses to read the run *refused*."""
+
+    refused = ""
+
+    def load(self, run_id: str, after: int = 0) -> Loaded | None:
+        if run_id == self.refused:
+            raise StorageRefused("memory:", "no")
+        return super().load(run_id, after)
+
+
+def test_a_parent_that_cannot_be_told_is_told_later() -> None:
+    registry, clock = Registry(), FakeClock()
+
+    @flow(registry=registry)
+    async def child() -> int:
+        return 7
+
+    @flow(registry=registry)
+    async def parent() -> int:
+        return await run_child(child, run_id="c")
+
+    storage = Refusing(clock)
+    app = Sequential(storage, clock=clock, registry=registry)
+    run_id = app.start(parent)
+    app.execute(run_id)
+    storage.refused = run_id
+    assert app.execute("c") == Completed("c", 7)
+    assert app.get("c").notice
+    storage.refused = ""
+    assert app.execute("c") == Completed("c", 7)
+    assert not app.get("c").notice
+    assert app.execute(run_id) == Completed(run_id, 7)
