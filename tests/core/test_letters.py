@@ -103,3 +103,32 @@ def test_a_parent_that_cannot_be_told_is_told_later() -> None:
     assert app.execute("c") == Completed("c", 7)
     assert not app.get("c").notice
     assert app.execute(run_id) == Completed(run_id, 7)
+
+
+def test_an_end_that_another_thread_took_along_and_could_not_tell_is_told_later() -> None:
+    registry = Registry()
+
+    @flow(registry=registry)
+    async def child() -> int:
+        return 7
+
+    @flow(registry=registry)
+    async def parent() -> int:
+        return await run_child(child, run_id="c")
+
+    app = Sequential("memory:", registry=registry)
+    run_id = app.start(parent)
+    app.execute(run_id)
+    letters = app.driver._letters
+    with ThreadPoolExecutor(1) as pool:
+        with letters.turn(run_id, letter("other")):
+            ended = pool.submit(app.execute, "c")
+            box, until = letters._boxes[run_id], time.monotonic() + PATIENCE
+            while not box.letters and time.monotonic() < until:
+                time.sleep(0)
+            box.letters.clear()
+        assert ended.result(PATIENCE) == Completed("c", 7)
+    assert app.get("c").notice
+    app.execute("c")
+    assert not app.get("c").notice
+    assert app.execute(run_id) == Completed(run_id, 7)

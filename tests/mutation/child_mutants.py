@@ -42,7 +42,7 @@ CHILD_MUTANTS: tuple[Mutant, ...] = (
         "_telling",
         "        if letter.done:\n",
         "        if letter.name:\n",
-        "tests/core/test_letters.py::test_a_parent_that_cannot_be_told_is_told_later",
+        "tests/core/test_letters.py::test_an_end_that_another_thread_took_along_and_could_not_tell_is_told_later",
     ),
     mutant(
         "a child of a row is taken as begun although its id is taken",
