@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -163,6 +164,8 @@ def main(count: int = 5_000, where: str = "sqlite") -> None:
         edge = count // 5
         print(f"{count:,} children on {where}, {PROCESSES} workers of 4 threads: {took:.1f} s")
         print(f"floor, as many INSERTs: {least:.2f} s; ratio {took / least:.1f}")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(f"processor time of the workers: {used.ru_utime + used.ru_stime:.1f} s")
         print(f"invocations of the parent: {turns}")
         for first in range(0, count, edge):
             each = cost(costs, first, first + edge)

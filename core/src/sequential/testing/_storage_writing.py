@@ -5,9 +5,11 @@ Who calls at the same time is in `_storage_races`; retries after a lost reply ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from .._model import In, Payload, Status, StepKind, StepOutcome, evolve
+from .._model import In, Payload, Run, Status, StepKind, StepOutcome, evolve
 from .._storage import STALE, Query, Storage
 from ..errors import RecordCorrupt
 from ._clock import FakeClock
@@ -45,9 +47,10 @@ class Writing:
     def test_runs_that_are_created_together_are_as_if_created_one_by_one(
         self, storage: Storage
     ) -> None:
-        create_all = getattr(storage, "create_all", None)
-        if create_all is None:
-            pytest.skip("it creates one run at a time")
+        def one_by_one(runs: Sequence[Run]) -> Sequence[Run]:
+            return [storage.create(run) for run in runs]
+
+        create_all = getattr(storage, "create_all", None) or one_by_one
         taken = storage.create(make_run("b", op_id="first"))
         some = [make_run(each, tags={"a": "1"}) for each in "abcc"]
         stored = create_all(some)
