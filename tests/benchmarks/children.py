@@ -3,14 +3,15 @@
     python -m tests.benchmarks.children [children] [sqlite|postgres]
 
 The floor is as many INSERTs of a run, a commit each, by one process. The parent's cost of a child
-is the time that both workers spent in invocations of the parent, by how many ends it had recorded.
-Times are of this machine, whatever else it does meanwhile.
+is the processor time that both workers spent in invocations of the parent, by how many ends it had
+recorded; that of beginning the children is in it. Times are of this machine, whatever else it does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from typing import Any
 import psycopg
 
 from sequential import Registry, Sequential, flow, map_tool, tool
-from sequential._events import InvocationFinished, InvocationStarted
+from sequential._events import InvocationFinished, InvocationStarted, StepRecorded
 from sequential.hookspecs import hookimpl
 from sequential.storage import RUN_COLUMNS, At, evolve, pack_run
 from sequential.worker import Worker
@@ -53,27 +54,32 @@ def registry() -> Registry:
     return known
 
 
-Turn = tuple[int, int, int, float]
-"""Records before and after an invocation of the parent, children begun in it, seconds."""
+Cost = tuple[int, float]
+"""Records that the parent had, and seconds of processor time since it had fewer, or was begun."""
 
 
 class Watch:
-    """Notes what each invocation of the parent did, and how long it took."""
+    """Notes what the parent's records cost, and how often it was looked at."""
 
     def __init__(self) -> None:
-        self.turns: list[Turn] = []
-        self._began: tuple[int, int, float] = (0, 0, 0.0)
+        self.costs: list[Cost] = []
+        self.turns = 0
+        self._since = 0.0
 
     @hookimpl
     def sequential_observe(self, event: object) -> None:
         """Note the parent's."""
-        if isinstance(event, InvocationStarted) and event.run.run_id == PARENT:
-            self._began = (event.run.cursor, event.run.children, time.perf_counter())
-        if isinstance(event, InvocationFinished) and event.run.run_id == PARENT:
-            cursor, children, began = self._began
-            took = time.perf_counter() - began
-            made = event.run.children - children
-            self.turns.append((cursor, event.run.cursor, made, took))
+        if not isinstance(event, InvocationStarted | StepRecorded | InvocationFinished):
+            return
+        if event.run.run_id != PARENT:
+            return
+        now = time.thread_time()
+        if isinstance(event, InvocationStarted):
+            self.turns += 1
+        else:
+            number = event.step.number if isinstance(event, StepRecorded) else event.run.cursor
+            self.costs.append((number, now - self._since))
+        self._since = now
 
 
 def work(url: str, report: Path) -> None:
@@ -81,15 +87,15 @@ def work(url: str, report: Path) -> None:
     watch = Watch()
     app = Sequential(url, "poll:?every=0.05s", plugins=_plugins(url, watch), registry=registry())
     Worker(app, 4).run()
-    report.write_text(json.dumps(watch.turns), encoding="utf-8")
+    report.write_text(json.dumps((watch.turns, watch.costs)), encoding="utf-8")
 
 
 def _plugins(url: str, *objects: object) -> list[object]:
     return ["postgres", *objects] if url.startswith("postgresql") else list(objects)
 
 
-def fan_out(url: str, count: int, folder: Path) -> tuple[float, Sequence[Turn]]:
-    """Return the seconds that *count* children took, and the invocations of their parent."""
+def fan_out(url: str, count: int, folder: Path) -> tuple[float, int, Sequence[Cost]]:
+    """Return the seconds that *count* children took, the parent's invocations, and its costs."""
     app = Sequential(url, plugins=_plugins(url), registry=registry())
     reports = [folder / f"{number}.json" for number in range(PROCESSES)]
     command = [sys.executable, "-m", "tests.benchmarks.children", "work", url]
@@ -106,8 +112,9 @@ def fan_out(url: str, count: int, folder: Path) -> tuple[float, Sequence[Turn]]:
         worker.wait(60)
     assert app.get(PARENT).cursor == count
     app.close()
-    turns = [turn for report in reports for turn in json.loads(report.read_text(encoding="utf-8"))]
-    return took, sorted(turns)
+    seen = [json.loads(report.read_text(encoding="utf-8")) for report in reports]
+    costs = [(number, spent) for _, several in seen for number, spent in several]
+    return took, sum(turns for turns, _ in seen), costs
 
 
 def floor(connection: Any, mark: str, count: int) -> float:
@@ -120,15 +127,9 @@ def floor(connection: Any, mark: str, count: int) -> float:
     return time.perf_counter() - began
 
 
-def cost(turns: Sequence[Turn], begin: int, end: int) -> float:
-    """Return the milliseconds an end that the parent took from its record *begin* to *end*."""
-    inside = [
-        (after - before, took)
-        for before, after, made, took in turns
-        if not made and begin <= before < end
-    ]
-    recorded = sum(number for number, _ in inside)
-    return 1000.0 * sum(took for _, took in inside) / max(recorded, 1)
+def cost(costs: Sequence[Cost], begin: int, end: int) -> float:
+    """Return the milliseconds of processor time a record, of the parent's from *begin* to *end*."""
+    return 1000.0 * sum(spent for number, spent in costs if begin <= number < end) / (end - begin)
 
 
 @contextlib.contextmanager
@@ -159,17 +160,16 @@ def main(count: int = 5_000, where: str = "sqlite") -> None:
     ground = sqlite_ground if where == "sqlite" else postgres_ground
     with tempfile.TemporaryDirectory() as name, ground(Path(name)) as (url, connection, mark):
         least = floor(connection, mark, count)
-        took, turns = fan_out(url, count, Path(name))
+        took, turns, costs = fan_out(url, count, Path(name))
         edge = count // 5
         print(f"{count:,} children on {where}, {PROCESSES} workers of 4 threads: {took:.1f} s")
         print(f"floor, as many INSERTs: {least:.2f} s; ratio {took / least:.1f}")
-        begun = [(made, spent) for _, _, made, spent in turns if made]
-        spent, number = sum(spent for _, spent in begun), sum(made for made, _ in begun)
-        print(f"invocations of the parent: {len(turns)}, of them {len(begun)} to begin children")
-        print(f"a child begun, with the ends recorded meanwhile: {1000 * spent / number:.3f} ms")
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(f"processor time of the workers: {used.ru_utime + used.ru_stime:.1f} s")
+        print(f"invocations of the parent: {turns}")
         for first in range(0, count, edge):
-            each = cost(turns, first, first + edge)
-            print(f"an end recorded, {first:,} to {first + edge:,}: {each:.3f} ms")
+            each = cost(costs, first, first + edge)
+            print(f"the parent's cost of a child, {first:,} to {first + edge:,}: {each:.3f} ms")
 
 
 if __name__ == "__main__":

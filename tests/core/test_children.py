@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -34,7 +35,7 @@ from sequential._model import (
     evolve,
 )
 from sequential._outcomes import Blocked, Cancelled, Completed, Failed, Paused
-from sequential._requests import Commit, Create, Load
+from sequential._requests import Commit, Create, CreateAll, Load
 from sequential.errors import ChildCancelled, ChildFailed, ConfigError, RunIdInvalid
 from tests.core.children import Fleet, Invoice, Shop
 from tests.fix_stage import Stage
@@ -410,7 +411,7 @@ def test_a_child_that_was_begun_is_not_counted_for_another_step_of_changed_code(
 
     fleet.stage.start("parent")
     invocation = fleet.process.invoke()
-    invocation.until(lambda request: type(request) is Create)
+    invocation.until(lambda request: type(request) in (Create, CreateAll))
     # So long that the lease must be renewed, before anything is recorded; then it is lost.
     any_stage.clock.advance(fleet.stage.terms.lease / 2)
     invocation.until(lambda request: type(request) is Commit)
@@ -448,6 +449,23 @@ def test_an_id_that_is_taken_is_one_clear_error_at_the_step(
         f"RunTaken: run 'mine' exists with {taken_by}; use the same flow and input, or another run"
         " id"
     )
+
+
+def test_a_taken_id_in_a_row_of_children_is_one_clear_error(
+    any_stage: Stage, fleet: Fleet, shop: Shop
+) -> None:
+    fleet.stage.start("square", b'{"number":9}', run_id="b")
+    fleet.carry()
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> list[str]:
+        steps = [run_child(shop.square, {"number": 2}, run_id=each) for each in "abc"]
+        came = await gather(*steps, errors="collect")
+        return [each.type if isinstance(each, ChildFailed) else str(each) for each in came]
+
+    fleet.stage.start(parent.name)
+    fleet.carry()
+    assert result(fleet) == ["4", "RunTaken", "4"]
 
 
 def test_a_run_of_the_same_flow_and_input_is_taken_as_started(
@@ -502,7 +520,8 @@ def test_many_children_are_begun_once_and_recorded_together(
     fleet.seen = lambda request: asked.update([type(request)])
     fleet.stage.start(parent.name)
     fleet.invoke("r")
-    assert asked[Create] == many
+    assert asked[CreateAll] == math.ceil(256 / 64) + 1
+    assert asked[Create] == 0
     run = fleet.run()
     assert (run.children, len(run.open)) == (many, 16)
     # A new process asks the storage for none of them again.
@@ -510,16 +529,17 @@ def test_many_children_are_begun_once_and_recorded_together(
     fleet.stage.outside.send("r", "s", "noise", None)
     asked.clear()
     fleet.invoke("r")
-    assert asked[Create] == 0
+    assert asked[Create] == asked[CreateAll] == 0
     assert asked[Load] + asked[Commit] <= 4
     for child in fleet.children():
         fleet.process.execute(child.run_id)
     # Its inbox has room for some; the others tell it later.
-    assert len(fleet.run().inbox) == 1 + 128
+    known = len(fleet.run().inbox) - 1
+    assert 100 < known < many
     asked.clear()
     fleet.invoke("r")
     assert asked[Commit] <= 4
-    assert fleet.run().cursor == 128
+    assert fleet.run().cursor == known
     fleet.carry()
     assert result(fleet) == sum(number * number for number in range(many))
     assert len(fleet.stage.steps()) == many
@@ -714,6 +734,22 @@ def test_somebody_elses_run_is_not_cancelled(any_stage: Stage, fleet: Fleet, sho
     assert fleet.run("mine").status is Status.COMPLETED
 
 
+def test_somebody_elses_run_is_not_cancelled_in_place_of_a_child_never_begun(
+    any_stage: Stage, fleet: Fleet, shop: Shop
+) -> None:
+    fleet.stage.start("slow", b'{"number":2}', run_id="mine")
+
+    @flow(registry=any_stage.registry)
+    async def parent() -> int:
+        return await run_child(shop.slow, {"number": 2}, run_id="mine")
+
+    fleet.stage.start(parent.name)
+    fleet.stage.outside.send("r", "$cancel:0", "$cancel", {"reason": "enough"})
+    fleet.carry()
+    assert fleet.run().status is Status.CANCELLED
+    assert fleet.run("mine").status is Status.COMPLETED
+
+
 # -- told once -----------------------------------------------------------------------------------
 
 
@@ -750,7 +786,7 @@ def test_a_child_begun_by_other_code_blocks_its_parent(
 
     @flow(registry=any_stage.registry)
     async def parent() -> list[int]:
-        return await map_tool(shop.square.run_child, [number] * 20)
+        return await map_tool(shop.square.run_child, [*[1] * 16, number])
 
     fleet.stage.start(parent.name)
     fleet.process.execute()
@@ -763,7 +799,7 @@ def test_a_child_begun_by_other_code_blocks_its_parent(
     assert "child run of square" in outcome.diff
     number = 2
     fleet.carry()
-    assert result(fleet) == [4] * 20
+    assert result(fleet) == [*[1] * 16, 4]
 
 
 # -- wrong use -----------------------------------------------------------------------------------

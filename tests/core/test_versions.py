@@ -108,14 +108,14 @@ def test_a_worker_leaves_other_versions_alone() -> None:
         mine = new.start("f", run_id="v2")
         worker = Worker(new, 1)
         asked = list[Any]()
-        execute = new.driver.execute
+        resume = new.driver.resume
 
         def stopping(run_id: str, seconds: float | None = None) -> Any:
             asked.append(run_id)
             worker.stop()
-            return execute(run_id, seconds)
+            return resume(run_id, seconds)
 
-        new.driver.execute = stopping  # type: ignore[method-assign]
+        new.driver.resume = stopping  # type: ignore[method-assign]
         worker.run()
         assert asked == [mine]
         assert new.get(ids["1"]).version == 1

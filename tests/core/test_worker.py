@@ -251,7 +251,7 @@ def test_one_run_is_never_executed_on_two_threads_at_once(tools: Tools) -> None:
     app = make(tools, every=NEVER)
     run_id = app.start("hold", {"run": "a"})
     inside, worst = Counter[str](), 0
-    execute, lock = app.execute, threading.Lock()
+    resume, lock = app.resume, threading.Lock()
 
     def watched(run_id: str, *, seconds: float | None = None) -> Outcome:
         nonlocal worst
@@ -259,12 +259,12 @@ def test_one_run_is_never_executed_on_two_threads_at_once(tools: Tools) -> None:
             inside[run_id] += 1
             worst = max(worst, inside[run_id])
         try:
-            return execute(run_id, seconds=seconds)
+            return resume(run_id, seconds=seconds)
         finally:
             with lock:
                 inside[run_id] -= 1
 
-    app.execute = watched  # type: ignore[method-assign]
+    app.resume = watched  # type: ignore[method-assign]
     worker = Worker(app, 4)
     with working(worker):
         assert happened(tools.entered)

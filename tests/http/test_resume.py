@@ -156,7 +156,7 @@ def test_every_outcome_has_its_answer(
 ) -> None:
     there = site()
     there.app.start(asked, run_id="r1")
-    monkeypatch.setattr(there.app, "execute", lambda run_id, seconds: outcome)
+    monkeypatch.setattr(there.app, "resume", lambda run_id, seconds: outcome)
     answer = there.resume("r1")
     assert (answer.status_code, answer.json()) == (status, {"status": word})
 
@@ -199,7 +199,7 @@ def test_a_storage_that_is_down_is_503_and_says_nothing_of_it(
     def execute(run_id: str, seconds: float) -> None:
         raise error
 
-    monkeypatch.setattr(there.app, "execute", execute)
+    monkeypatch.setattr(there.app, "resume", execute)
     answer = there.resume("r1")
     assert (answer.status_code, answer.json()) == (503, {"error": "unavailable"})
     assert answer.headers["retry-after"] == "1"
@@ -214,7 +214,7 @@ def test_a_fault_of_ours_shows_an_id_and_no_more(
     def execute(run_id: str, seconds: float) -> None:
         raise RuntimeError("canary")
 
-    monkeypatch.setattr(there.app, "execute", execute)
+    monkeypatch.setattr(there.app, "resume", execute)
     answer = there.resume("r1")
     assert answer.status_code == 500
     assert answer.json().keys() == {"error", "id"}
@@ -239,8 +239,7 @@ def test_more_at_a_time_than_there_is_room_for_come_back(site: Open) -> None:
         leave.wait(20)
         return Completed(run_id, None)
 
-    there.app.execute = execute  # type: ignore[method-assign,assignment]
-    there.app.tidy = lambda run_id: False  # type: ignore[method-assign]
+    there.app.resume = execute  # type: ignore[method-assign,assignment]
     first: list[httpx.Response] = []
     thread = threading.Thread(target=lambda: first.append(there.resume("r1")))
     thread.start()
@@ -262,7 +261,7 @@ def test_the_budget_of_a_request_is_the_invocations(
         given.append(seconds)
         return Missing(run_id)
 
-    monkeypatch.setattr(there.app, "execute", execute)
+    monkeypatch.setattr(there.app, "resume", execute)
     there.resume("r1")
     assert given == [7.5]
 

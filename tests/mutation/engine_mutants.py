@@ -9,6 +9,7 @@ _HOLDING = "tests/core/test_holding.py::"
 _INVOKE = "tests/core/test_invoke.py::"
 _PAUSE = "tests/core/test_pause.py::"
 _RUNNER = "tests/core/test_runner.py::"
+_WARM = "tests/core/test_warm.py::"
 _SURVIVORS = "tests/mutation/test_survivors.py::"
 
 _UNKNOWN = """\
@@ -120,41 +121,45 @@ COMMITS: tuple[Mutant, ...] = (
         f"{_SURVIVORS}test_who_lets_go_lets_go_of_its_own_claim_only",
     ),
     mutant(
-        "a warm frame goes on although it was overtaken",
+        "a warm frame goes on although it cannot catch up",
         "_invoke",
         "    if claim.held and same:",
         "    if claim.held:",
-        f"{_INVOKE}test_a_warm_frame_that_was_overtaken_is_read_again",
+        f"{_INVOKE}test_a_warm_frame_of_a_history_that_was_lost_is_read_again",
+    ),
+    mutant(
+        "a warm frame is not given what others recorded",
+        "_invoke",
+        "        turn.player.catch_up(loaded.run, steps)\n",
+        "",
+        f"{_INVOKE}test_a_warm_frame_that_was_overtaken_catches_up",
+    ),
+    mutant(
+        "a warm frame says its old progress again",
+        "_player",
+        "            scope.said = self._said = None\n",
+        "            pass\n",
+        f"{_WARM}test_a_warm_flow_that_catches_up_does_not_say_its_old_progress",
     ),
     mutant(
         "a warm frame outlives its generation",
         "_invoke",
-        "    return loaded.run.generation, loaded.run.cursor, _newest(loaded)",
-        "    return 0, loaded.run.cursor, _newest(loaded)",
+        "loaded.run.generation != stood.generation or last",
+        "last",
         f"{_SURVIVORS}test_a_kept_flow_of_an_earlier_generation_is_not_gone_on_with",
     ),
-    Mutant(
+    mutant(
         "a warm frame goes on wherever the cursor is the same",
-        (
-            Patch(
-                "_invoke",
-                "(holding.run.generation, holding.run.cursor, holding.newest)",
-                "holding.run.cursor",
-            ),
-            Patch(
-                "_invoke",
-                "return loaded.run.generation, loaded.run.cursor, _newest(loaded)",
-                "return loaded.run.cursor",
-            ),
-        ),
+        "_invoke",
+        "if loaded.run.generation != stood.generation or last != turn.holding.newest:",
+        "if loaded.run.cursor < stood.cursor:",
         SIMULATOR,
     ),
-    Mutant(
+    mutant(
         "a warm frame goes on although its last records are others",
-        (
-            Patch("_invoke", "holding.run.cursor, holding.newest)", "holding.run.cursor)"),
-            Patch("_invoke", "loaded.run.cursor, _newest(loaded)", "loaded.run.cursor"),
-        ),
+        "_invoke",
+        " or last != turn.holding.newest:",
+        ":",
         SIMULATOR,
     ),
     mutant(
@@ -167,7 +172,7 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "a history with a gap is played",
         "_invoke",
-        "    if len(numbers) != run.cursor or numbers != list(range(len(numbers))):",
+        "    if len(numbers) != run.cursor - first or numbers != list(range(first, run.cursor)):",
         "    if len(numbers) > run.cursor:",
         f"{_INVOKE}test_a_history_with_a_gap_blocks_the_run_and_runs_no_tool",
     ),

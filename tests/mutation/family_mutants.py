@@ -17,8 +17,12 @@ CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "a child that was never created is waited for",
         "_telling",
-        "            yield from pause(pauses, error)\n        else:\n            return stored",
-        "            return run\n        else:\n            return stored",
+        "            return (yield request)\n"
+        "        except (OutcomeUnknown, StorageUnavailable) as error:\n"
+        "            yield from pause(pauses, error)",
+        "            return (yield request)\n"
+        "        except (OutcomeUnknown, StorageUnavailable) as error:\n"
+        "            return request.run if isinstance(request, Create) else request.runs",
         SIMULATOR,
     ),
     mutant(
@@ -45,8 +49,8 @@ CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "a parent whose inbox is full is told nothing more",
         "_telling",
-        "        later = world.now() if full else None",
-        "        later = None",
+        "world.now() if full else None)",
+        "None)",
         SIMULATOR,
     ),
     mutant(

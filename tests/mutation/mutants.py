@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutation.child_mutants import CHILD_MUTANTS
 from tests.mutation.engine_mutants import ENGINE_MUTANTS
 from tests.mutation.family_mutants import FAMILY_MUTANTS
 from tests.mutation.flow_mutants import FLOW_MUTANTS
@@ -17,4 +18,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *FLOW_MUTANTS,
     *PARALLEL_MUTANTS,
     *STORAGE_MUTANTS,
+    *CHILD_MUTANTS,
 )

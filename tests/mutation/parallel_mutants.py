@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutation.patch import SIMULATOR, Mutant, mutant
 
 _CHILDREN = "tests/core/test_children.py::"
+_TOGETHER = "tests/core/test_together.py::"
 _ABREAST = "tests/core/test_abreast.py::"
 _PARALLEL = "tests/core/test_parallel.py::"
 _STRANDS = "tests/core/test_strands.py::"
@@ -145,7 +146,7 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "a pause does not wait for what is in flight",
         "_runner",
-        "        parks = bool(reason) and (self._abreast is None or not self._abreast.flying)",
+        "        parks = bool(reason) and (self._abreast is None or not self._abreast.busy)",
         "        parks = bool(reason)",
         f"{_ABREAST}test_a_pause_in_the_middle_loses_nothing_and_repeats_nothing",
     ),
@@ -173,9 +174,30 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "a deadline is not saved before others are waited for",
         "_abreast",
-        "                if self.unsaved and not closing:",
-        "                if self.unsaved and closing:",
+        "        if self.unsaved and not closing:",
+        "        if self.unsaved and closing:",
         f"{_ABREAST}test_a_deadline_is_saved_before_others_are_waited_for",
+    ),
+    mutant(
+        "steps that have ended together are recorded one by one",
+        "_abreast",
+        "        most = min(TOGETHER, holding.engine.max_steps - holding.run.cursor) - 1\n",
+        "        most = 0\n",
+        f"{_TOGETHER}test_sleeps_that_end_together_are_recorded_in_few_commits",
+    ),
+    mutant(
+        "what takes the process down loses what came before it",
+        "_abreast",
+        "                came = raised\n",
+        "                raise raised\n",
+        f"{_TOGETHER}test_what_takes_the_process_down_is_raised_after_what_came_before_it_was_recorded",
+    ),
+    mutant(
+        "what follows the records of one commit is taken for a replay",
+        "_player",
+        "        left = bool(self.ready) and not self._live\n",
+        "        left = bool(self.ready)\n",
+        f"{_TOGETHER}test_what_follows_records_of_one_commit_is_no_replay",
     ),
     mutant(
         "nobody looks for messages while something is in flight",

@@ -12,7 +12,7 @@ _LEASES = "tests/core/test_leases.py::"
 _MINE = f"{_PROTOCOL}test_a_run_is_mine_only_if_status_generation_fence_owner_and_cursor_agree"
 
 _FENCE = Patch("_protocol", "        and run.fence == held.fence\n", "")
-_WAKES = "        wake = In(_patience(run)) if sent.name.startswith(CHILD) else NOW\n"
+_WAKES = "    wake = _woken(run, sent) if run.status is Status.PAUSED else run.wake\n"
 _OWNER = Patch("_protocol", "        and run.owner == held.owner\n", "")
 
 _STALLS_STAY = ('        changes["stalls"] = 0\n', "        pass\n")
@@ -254,7 +254,7 @@ MESSAGES: tuple[Mutant, ...] = (
         "a message leaves a paused run asleep",
         "_protocol",
         _WAKES,
-        "        wake = run.wake\n",
+        "    wake = run.wake\n",
         f"{_INVOKE}test_a_signal_at_any_boundary_is_consumed_once",
     ),
     Mutant(
@@ -263,7 +263,7 @@ MESSAGES: tuple[Mutant, ...] = (
             Patch(
                 "_protocol",
                 _WAKES,
-                "        wake = run.wake\n",
+                "    wake = run.wake\n",
             ),
             Patch(
                 "_protocol",
@@ -276,8 +276,8 @@ MESSAGES: tuple[Mutant, ...] = (
     mutant(
         "a message ends the lease of a running run",
         "_protocol",
-        "    if run.status is Status.PAUSED and not due:\n",
-        "    if not due:\n",
+        _WAKES,
+        "    wake = NOW\n",
         f"{_PROTOCOL}test_a_message_leaves_the_lease_of_a_running_one",
     ),
     mutant(
@@ -326,7 +326,7 @@ MESSAGES: tuple[Mutant, ...] = (
     mutant(
         "an end keeps the cancel that it answers",
         "_protocol",
-        '[message for message in run.inbox if message.name[0:1] != "$"]',
+        '[message for message in run.inbox if message.name[:1] != "$"]',
         "[message for message in run.inbox]",
         SIMULATOR,
     ),

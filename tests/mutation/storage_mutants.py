@@ -245,7 +245,7 @@ OTHERS: tuple[Mutant, ...] = (
         "the sweeper executes what it finds",
         "_tending",
         "        return self.driver.send_all([ResumeMessage(run_id) for run_id in ids])",
-        "        return sum(bool(self.driver.execute(run_id)) for run_id in ids)",
+        "        return sum(bool(self.driver.resume(run_id)) for run_id in ids)",
         f"{_SURVIVORS}test_a_sweep_only_sends",
     ),
     mutant(

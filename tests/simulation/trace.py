@@ -12,6 +12,7 @@ from sequential._requests import (
     Abandon,
     Await,
     Create,
+    CreateAll,
     Fetch,
     Load,
     Observe,
@@ -74,7 +75,7 @@ def told_request(request: Request | None) -> str:
         context, call = request.call.context, request.call
         step = f"{call.category}.{call.name} at step {context.position}"
         return f"{step}, attempt {context.attempt}"
-    if isinstance(request, (Create, Store, Fetch, Observe)):
+    if isinstance(request, (Create, CreateAll, Store, Fetch, Observe)):
         return type(request).__name__.lower()
     return _told_wait(request)
 

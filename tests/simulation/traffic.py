@@ -135,6 +135,7 @@ class Traffic:
         process.keeps = not self.choices.chance(0.3)
         process.seconds = self.choices.one_of((INFINITE, 60.0, 3.0))
         process.order = self._lands
+        process.together = lambda: self.choices.chance(0.5)
         if self._clocks:
             process.time.is_now(self.clock.now() + self.choices.one_of(_OFFSETS))
         return process

@@ -83,14 +83,14 @@ class Campaign:
         app = Sequential(
             self.storage, transport, "every-step", [], registry=registry, clock=self.clock
         )
-        execute = app.execute
+        resume = app.resume
 
         def counted(run_id: str, *, seconds: float | None = None) -> Any:
-            outcome = execute(run_id, seconds=seconds)
+            outcome = resume(run_id, seconds=seconds)
             self.outcomes[type(outcome).__name__] += 1
             return outcome
 
-        app.execute = counted  # type: ignore[method-assign]
+        app.resume = counted  # type: ignore[method-assign]
         return app
 
     # -- who listens

@@ -126,7 +126,7 @@ def test_one_bad_message_of_ten_takes_no_other_along(
             raise StorageUnavailable("memory:", "gone")
         return execute(run_id, seconds=seconds)
 
-    monkeypatch.setattr(shop.app, "execute", look)
+    monkeypatch.setattr(shop.app, "resume", look)
     for run_id in ids:
         if (run_id, kind) == ("bad", "malformed"):
             shop.queue.put('{"v":1,"f":"bad","code":"import os"}')
@@ -153,7 +153,7 @@ def test_what_is_busy_comes_again_when_its_lease_has_ended(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until = At(shop.clock.now() + 60)
-    monkeypatch.setattr(shop.app, "execute", lambda run_id, **_: Busy(run_id, until))
+    monkeypatch.setattr(shop.app, "resume", lambda run_id, **_: Busy(run_id, until))
     shop.queue.put(write_body("r1"))
     source = EventSource(shop.queue, shop.handler)
     while shop.queue.messages and source.invoked < 10:
@@ -220,8 +220,7 @@ def test_what_there_is_no_time_for_is_given_back_at_once(
         shop.clock.advance(56)
         return Completed(run_id, None)
 
-    monkeypatch.setattr(shop.app, "execute", slow)
-    monkeypatch.setattr(shop.app, "tidy", lambda _: False)
+    monkeypatch.setattr(shop.app, "resume", slow)
     for number in range(3):
         shop.queue.put(write_body(f"r{number}"))
     assert shop.call(60) == ["m2", "m3"]

@@ -22,6 +22,7 @@ from sequential import (
     map_tool,
     patched,
     race,
+    run_child,
     save,
     set_progress,
     sleep,
@@ -246,3 +247,25 @@ def handing_on_as_generator(year: int) -> Steps[int]:
 
 def read_by_a_client(app: Sequential) -> None:
     assert_type(app.load(app.run(handing_on, {"year": 1})), list[User])
+
+
+@flow
+def double(number: int) -> Steps[int]:
+    yield from sleep(1)
+    return 2 * number
+
+
+@flow
+async def family(number: int) -> int:
+    """Children know their results, in both styles, and their arguments are checked."""
+    first = await run_child(double, {"number": number})
+    assert_type(first, int)
+    second = await double.run_child(number=number)
+    assert_type(second, int)
+    third = await run_child(double, {"number": number}, errors="return")
+    assert_type(third, int | dict[str, Any])
+    named = await run_child("double", {"number": number})
+    assert_type(named, Any)
+    run_id = await double.start_child(number)
+    assert_type(run_id, str)
+    return first + second

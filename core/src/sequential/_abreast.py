@@ -2,24 +2,25 @@
 
 Each step's settling is a generator of requests; here several are advanced by turns, one at a time,
 so that everything but the attempts themselves happens one after the other. What a step comes to is
-handed to the runner. Knows no records and no flow.
+handed to the runner. Knows no step records and no flow.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
 
 from ._attempts import Settled, Waiting
 from ._child_runs import CHILDREN_NAMED
+from ._holding import Holding
 from ._model import Open, StepKind
 from ._player import Obstacle
 from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
 from ._settling import OutOfTime
-from ._steps import ToolStep
+from ._steps import SleepStep, ToolStep
 from ._strands import Strand
 from .errors import ToolNotFound, ValuesError
 
@@ -29,8 +30,8 @@ AT_ONCE = 64
 LOOK = 1.0
 """Seconds between looks for messages while attempts are under way and steps wait for messages."""
 
-TOGETHER = 128
-"""Ends of children that one commit records at most."""
+TOGETHER = 512
+"""Steps that one commit records at most."""
 
 Ways = Settled | Waiting | OutOfTime
 Trouble = Obstacle | ToolNotFound | ValuesError
@@ -58,25 +59,24 @@ class Abreast:
     Args:
         settle: Begins the settling of the step that a strand waits for, from what was left of it.
         is_told: Tells whether a strand waits for a child whose end is known.
-        now: Returns the storage's time.
+        holding: Says what time it is, and whether messages came that nobody has looked at.
 
     Attributes:
         unsaved: Whether waits came about that a crash must not make anew: deadlines, and calls
             that were made and not answered.
     """
 
-    def __init__(
-        self, settle: Settle, is_told: Callable[[Strand], bool], now: Callable[[], float]
-    ) -> None:
+    def __init__(self, settle: Settle, is_told: Callable[[Strand], bool], holding: Holding) -> None:
         self.unsaved = False
         self._settle = settle
         self._is_told = is_told
-        self._now = now
+        self._holding = holding
         self._strands: dict[str, Strand] = {}
         # Calls wait for one of `AT_ONCE` places; all else is looked at when it is asked for.
         self._calls: deque[str] = deque()
         self._others: deque[str] = deque()
         self._told: deque[str] = deque()
+        self._odd: Came | BaseException | None = None
         self._flying: dict[str, _Task] = {}
         self._resting: dict[str, _Task] = {}
         self._waits: dict[str, Waiting] = {}
@@ -89,6 +89,11 @@ class Abreast:
     def flying(self) -> bool:
         """Whether any attempt is under way."""
         return bool(self._flying)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any attempt is under way, or what came of one is still to be told."""
+        return bool(self._flying) or self._odd is not None
 
     def admit(self, strands: Iterable[Strand]) -> None:
         """Take in *strands*, which wait for steps."""
@@ -126,18 +131,22 @@ class Abreast:
     def next(self, *, closing: bool) -> Requests[Came | None]:
         """Go on until a step came to something; None when there is only waiting left.
 
-        Also None, with attempts in flight, when it is time to save the waits or to look for
-        messages. When *closing*, nothing is begun any more, and it comes when nothing is in flight.
+        Also None when messages came, and, with attempts in flight, when it is time to save the
+        waits or to look for messages. When *closing*, nothing is begun any more, and it comes when
+        nothing is in flight.
         """
-        came: Came | None = None
+        odd, self._odd = self._odd, None
+        if isinstance(odd, BaseException):
+            raise odd
+        came = odd
         while came is None:
-            task = None if closing else self._startable()
+            task = None if closing else self._startable() or self._begun(self._told)
             if task is not None:
                 came = yield from self._run(task, None)
-            elif self._flying:
-                if self.unsaved and not closing:
+                if came is None and self._holding.has_news():
                     return None
-                arrival: Arrival | None = yield Await(None if closing else self._patience())
+            elif self._flying:
+                arrival = yield from self._landed(closing=closing)
                 if arrival is None:
                     return None
                 came = yield from self._arrived(arrival)
@@ -147,16 +156,30 @@ class Abreast:
                 yield Wait(self._soonest() or 0.0)
         return came
 
-    def told(self) -> Requests[Sequence[tuple[Strand, Settled]]]:
-        """Return what came of the children that are known to have ended, some at once."""
-        several: list[tuple[Strand, Settled]] = []
-        while len(several) < TOGETHER and (task := self._begun(self._told)) is not None:
-            came = yield from self._run(task, None)
-            if came is not None and isinstance(came.how, Settled):
+    def at_hand(self) -> Requests[list[tuple[Strand, Settled]]]:
+        """Return what further steps came to by now: recorded together they cost one commit.
+
+        Ends of children, attempts that have landed, sleeps that are over. Begins no call, and waits
+        for nothing. Waits for signals are left alone: each message is for one of them, which is
+        not known before the last one is recorded.
+        """
+        holding, several = self._holding, list[tuple[Strand, Settled]]()
+        most = min(TOGETHER, holding.engine.max_steps - holding.run.cursor) - 1
+        while len(several) < most and self._odd is None:
+            came: Came | BaseException | None
+            try:
+                came = yield from self._ready()
+            except GeneratorExit:
+                raise
+            except BaseException as raised:  # noqa: BLE001  (`next` raises it)
+                came = raised
+            if came is None:
+                break
+            if isinstance(came, Came) and isinstance(came.how, Settled):
                 several.append((came.strand, came.how))
-            elif came is not None:
-                # What came of others is recorded first; `next` says what is wrong with this one.
-                self._others.appendleft(task.position)
+            else:
+                # What the others came to is recorded first.
+                self._odd = came
         return several
 
     def waits(self) -> Mapping[str, Waiting]:
@@ -181,6 +204,11 @@ class Abreast:
         return self._children
 
     @property
+    def awaits_children(self) -> bool:
+        """Whether steps wait for children to end, and no attempt is under way."""
+        return bool(self._children) and not self._flying
+
+    @property
     def listens(self) -> bool:
         """Whether any step waits for a message."""
         return any(self._named.values())
@@ -189,7 +217,7 @@ class Abreast:
 
     def _startable(self) -> _Task | None:
         """Return a settling that can go on without an answer."""
-        now = self._now()
+        now = self._holding.world.now()
         while self._times and self._times[0][0] <= now:
             _, position = heappop(self._times)
             rested = self._resting.pop(position, None)
@@ -197,7 +225,7 @@ class Abreast:
                 return rested
             self._again(position)
         busy = len(self._flying) + len(self._resting) >= AT_ONCE
-        return self._begun(self._others) or (None if busy else self._begun(self._calls))
+        return self._other() or (None if busy else self._begun(self._calls))
 
     def _again(self, position: str) -> None:
         waits = self._waits.pop(position, None) or self._children.pop(position, None)
@@ -211,6 +239,15 @@ class Abreast:
         calls = isinstance(self._strands[position].step, ToolStep)
         (self._calls if calls else self._others).append(position)
 
+    def _over(self) -> _Task | None:
+        """Return the settling of a sleep that is to be looked at."""
+        while self._others:
+            strand = self._strands.get(self._others[0])
+            if strand is not None:
+                return self._begun(self._others) if isinstance(strand.step, SleepStep) else None
+            self._others.popleft()
+        return None
+
     def _begun(self, queue: deque[str]) -> _Task | None:
         while queue:
             position = queue.popleft()
@@ -219,9 +256,19 @@ class Abreast:
                 return _Task(strand, position, self._settle(strand, self._left.get(position)))
         return None
 
+    def _other(self) -> _Task | None:
+        """Return the next settling but of a call; ends that came meanwhile are taken together."""
+        while self._others:
+            position = self._others[0]
+            strand = self._strands.get(position)
+            if strand is None or not self._is_told(strand):
+                break
+            self._told.append(self._others.popleft())
+        return self._begun(self._others)
+
     def _soonest(self) -> float | None:
         """Return the seconds to the first moment at which something can go on by itself."""
-        return max(0.0, self._times[0][0] - self._now()) if self._times else None
+        return max(0.0, self._times[0][0] - self._holding.world.now()) if self._times else None
 
     def _patience(self) -> float | None:
         """Return for how many seconds an attempt in flight may be waited for."""
@@ -229,6 +276,28 @@ class Abreast:
         return min(LOOK, soonest or LOOK) if self.listens else soonest
 
     # -- carrying on -------------------------------------------------------------------------
+
+    def _ready(self) -> Requests[Came | None]:
+        """Return what a step came to that is known to have ended; None if there is none."""
+        came: Came | None = None
+        while came is None:
+            task = self._begun(self._told) or self._over()
+            if task is not None:
+                came = yield from self._run(task, None)
+            elif not self._flying:
+                return None
+            else:
+                arrival: Arrival | None = yield Await(0.0)
+                if arrival is None:
+                    return None
+                came = yield from self._arrived(arrival)
+        return came
+
+    def _landed(self, *, closing: bool) -> Requests[Arrival | None]:
+        if self.unsaved and not closing:
+            return None
+        arrival: Arrival | None = yield Await(None if closing else self._patience())
+        return arrival
 
     def _arrived(self, arrival: Arrival) -> Requests[Came | None]:
         task = self._flying.pop(arrival.position, None)
@@ -256,7 +325,7 @@ class Abreast:
                 return None
             if isinstance(request, Wait) and request.apart:
                 self._resting[task.position] = task
-                heappush(self._times, (self._now() + request.seconds, task.position))
+                heappush(self._times, (self._holding.world.now() + request.seconds, task.position))
                 return None
             try:
                 answer = yield request

@@ -138,15 +138,16 @@ class Sequential(Tended):
             StorageError: The storage could not be reached, or refused; the run is as it was, or
                 goes on when its lease ends.
         """
-        return self.driver.execute(check_run_id(run_id), seconds)
+        return self.driver.resume(check_run_id(run_id), seconds).outcome
 
     def resume(self, run_id: str, *, seconds: float | None = None) -> Outcome:
         """Do what a resume message asks for: `execute`, and purge what has ended long enough ago.
 
         What hears messages calls it: workers, servers and Lambda functions.
         """
-        outcome = self.execute(run_id, seconds=seconds)
-        if isinstance(outcome, Completed | Failed | Cancelled | Purged):
+        outcome, _, carried = self.driver.resume(check_run_id(run_id), seconds)
+        # What came to its end just now is kept for a while.
+        if not carried and isinstance(outcome, Completed | Failed | Cancelled | Purged):
             # Another process may have removed it since.
             with suppress(RunMissing):
                 self.tidy(run_id)

@@ -28,19 +28,22 @@ from ._model import (
     StepKind,
     StepOutcome,
 )
-from ._payload import RECORD_LIMIT
-from ._player import Obstacle, Player, input_place
+from ._payload import RECORD_LIMIT, input_place
+from ._player import Obstacle, Player
 from ._protocol import CHILD, NOW, Gain, keep
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Requests, Send, Store
 from ._run_id import child_run_id
 from ._steps import ChildStep
 from ._strands import Strand
-from ._telling import Notice, create, notice_of, read_notice, tell_to_stop
+from ._telling import Notice, create, create_all, notice_of, read_notice, tell_to_stop
 from .errors import FlowChanged, FlowNotFound, InputMismatch, RunTaken
 
 _CHUNK = 256
 """Children begun between two commits that say so: begun again, at most, after a crash."""
+
+_AT_ONCE = 64
+"""Children created in one request at most."""
 
 CHILDREN_NAMED = 16
 """Children waited for that the record names; of thousands it has the number."""
@@ -116,10 +119,9 @@ class ChildRuns:
         if told is not None:
             notice = read_notice((yield from read_message(self._holding, told)))
             return self._ended(asked, notice, (told.id,))
-        opened = Open(
-            StepKind.CHILD, asked.tool, name=self._name(step, asked), started=started,
-            fingerprint=asked.fingerprint,
-        )  # fmt: skip
+        if self.needs_time(step, asked):
+            yield from self._begin_row(asked.number, started)
+        opened = self._opened(step, asked, started)
         if self.needs_time(step, asked):
             ended = yield from self._begin(step, asked)
             if ended is not None:
@@ -128,6 +130,12 @@ class ChildRuns:
             yield from self._note()
         self._places[opened.name] = asked.position
         return Waiting(opened, "child")
+
+    def _opened(self, step: ChildStep[Any], asked: Asked, started: float) -> Open:
+        return Open(
+            StepKind.CHILD, asked.tool, name=self._name(step, asked), started=started,
+            fingerprint=asked.fingerprint,
+        )  # fmt: skip
 
     def surplus(self) -> tuple[str, ...]:
         """Return the ids of ends that nobody waits for, once all that waits was looked at."""
@@ -198,6 +206,47 @@ class ChildRuns:
         if stored.status in ENDED_STATUSES:
             return self._ended(asked, (yield from notice_of(holding.engine, stored)))
         return None
+
+    def _begin_row(self, first: int, started: float) -> Requests[None]:
+        """Begin child number *first* and those after it at once, as far as all is plain.
+
+        What is not is left to `_begin`: a flow that is not known, an id that is taken.
+        """
+        holding, row, opened = self._holding, list[Run](), dict[str, Open]()
+        for step, asked in self._row(first, min(_AT_ONCE, holding.run.children + _CHUNK - first)):
+            try:
+                flow = self._flow(step)
+                flow.binding.arguments_of(_codec.decode(asked.input or b"null"))
+            except (InputMismatch, Obstacle):
+                break
+            row.append((yield from self._new(step, asked, flow)))
+            opened[asked.position] = self._opened(step, asked, started)
+        if len(row) < 2:
+            return
+        stored = yield from create_all(row)
+        for child, found in zip(row, stored, strict=True):
+            if found.op_id != child.op_id or found.status is not Status.PAUSED:
+                return
+            assert child.parent is not None
+            self._lately[child.parent.position] = opened[child.parent.position]
+            holding.gained += 1
+            yield Send(found, 0.0)
+            first += 1
+            self._begun = first
+        yield from self._note()
+
+    def _row(self, first: int, most: int) -> list[tuple[ChildStep[Any], Asked]]:
+        """Return what is asked for as child number *first*, and those after it, *most* of them."""
+        row: list[tuple[ChildStep[Any], Asked]] = []
+        for strand in self._player.waiting.values():
+            step, asked = strand.step, strand.asked
+            if len(row) >= most:
+                break
+            if not isinstance(step, ChildStep) or asked is None or not step.waits:
+                continue
+            if asked.number == first + len(row):
+                row.append((step, asked))
+        return row
 
     def _flow(self, step: ChildStep[Any]) -> Flow[..., Any]:
         registry = self._holding.engine.registry

@@ -18,6 +18,7 @@ from ._events import SignalDropped
 from ._flights import Act, Flights
 from ._invoke import Invoked, begin, resume
 from ._leases import Leases
+from ._letters import Letters
 from ._model import At, In, Run
 from ._outcomes import Outcome
 from ._plugins import Plugins
@@ -26,6 +27,7 @@ from ._referring import loaded
 from ._requests import (
     Commit,
     Create,
+    CreateAll,
     Engine,
     Fetch,
     Load,
@@ -82,8 +84,14 @@ class Surroundings:
     """What one invocation may know: the time, its budget, whether the process wants to end."""
 
     def __init__(
-        self, time: KnownTime, clock: Clock, seconds: float, stopping: Callable[[], bool]
+        self,
+        time: KnownTime,
+        clock: Clock,
+        seconds: float,
+        stopping: Callable[[], bool],
+        letters: Letters,
     ) -> None:
+        self.letters = letters
         self.now = time.now
         self.token = token
         self.stopping = stopping
@@ -113,6 +121,7 @@ class Driver:
         self.leases = Leases(storage, engine.terms, clock, token)
         self.stopping: Callable[[], bool] = lambda: False
         self.flights: Callable[[Act], Flights] = Flights
+        self._letters = Letters()
         self._storage = storage
         self._transport = transport
         self._plugins = plugins
@@ -123,6 +132,7 @@ class Driver:
             Commit: self._commit,
             Perform: self._perform,
             Create: lambda request: storage.create(request.run),
+            CreateAll: self._create_all,
             Load: self._load,
             Send: lambda request: self.send(request.run, request.delay),
             Wait: lambda request: clock.wait(request.seconds) and None,
@@ -131,7 +141,7 @@ class Driver:
             Observe: self._observe,
         }
 
-    def execute(self, run_id: str, seconds: float | None = None) -> Outcome:
+    def resume(self, run_id: str, seconds: float | None = None) -> Invoked:
         """Make one invocation of run *run_id*, for at most *seconds* and the policy's budget."""
         refuse_loop()
         world = self._surroundings(seconds)
@@ -144,7 +154,7 @@ class Driver:
             # Created a moment ago: the end of the lease tells the storage's time, and until now
             # this process may have known its own clock only.
             self.time.is_now(run.wake.time - self.engine.terms.lease)
-        return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run))
+        return self._carry(run.run_id, begin(self.engine, self._surroundings(seconds), run)).outcome
 
     def tell_parent(self, run: Run) -> None:
         """Tell the parent of *run*, which ended elsewhere; a sweeper does it where this fails."""
@@ -209,13 +219,13 @@ class Driver:
 
     def _surroundings(self, seconds: float | None) -> Surroundings:
         limit = min(self.engine.policy.seconds, math.inf if seconds is None else seconds)
-        return Surroundings(self.time, self._clock, limit, self.stopping)
+        return Surroundings(self.time, self._clock, limit, self.stopping, self._letters)
 
-    def _carry(self, run_id: str, requests: Requests[Invoked]) -> Outcome:
+    def _carry(self, run_id: str, requests: Requests[Invoked]) -> Invoked:
         invoked: Invoked = self.answer(requests)
         if invoked.turn is not None:
             self.warm.keep(run_id, invoked.turn)
-        return invoked.outcome
+        return invoked
 
     # -- one answer each ---------------------------------------------------------------------
 
@@ -227,6 +237,14 @@ class Driver:
         if isinstance(answer, Run) and isinstance(asked, In) and isinstance(answer.wake, At):
             self.time.is_now(answer.wake.time - asked.seconds)
         return answer
+
+    def _create_all(self, request: CreateAll) -> Sequence[Run]:
+        together: Callable[[Sequence[Run]], Sequence[Run]] | None = getattr(
+            self._storage, "create_all", None
+        )
+        if together is not None:
+            return together(request.runs)
+        return [self._storage.create(run) for run in request.runs]
 
     def _load(self, request: Load) -> Loaded | None:
         loaded = self._storage.load(request.run_id, request.after)

@@ -21,6 +21,7 @@ from ._drive import KnownTime, Surroundings
 from ._failure import error_value
 from ._flow import Flow
 from ._holding import Holding
+from ._letters import Letters
 from ._model import Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
 from ._own_store import MISSING, MOST_STEPS, State, Store, from_saved, to_save
 from ._pause import PausePolicy
@@ -245,7 +246,7 @@ class _Turn:
 
     def _called(self, step: ToolStep[Any]) -> Settled:
         runs, clock = self.runs, self.runs.clock
-        world = Surroundings(KnownTime(clock), clock, math.inf, lambda: False)
+        world = Surroundings(KnownTime(clock), clock, math.inf, lambda: False, Letters())
         holding = Holding(runs.engine, world, self.run)
         if isinstance(step, LoadStep):
             # Nothing is kept apart here: whatever a flow can load it holds.

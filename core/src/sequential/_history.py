@@ -36,8 +36,7 @@ from ._model import (
     StepRecord,
     evolve,
 )
-from ._payload import Place, result_place
-from ._player import input_place, value_place
+from ._payload import Place, input_place, result_place, value_place
 from ._requests import Engine
 from ._storage import Loaded
 from .errors import HistoryUnreadable, RecordCorrupt, RunStatusWrong, ValuesError

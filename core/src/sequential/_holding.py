@@ -19,6 +19,9 @@ from .errors import LeaseLost, OutcomeUnknown, StorageError, StorageUnavailable
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between tries while the storage cannot be reached or does not confirm; then it fails."""
 
+_MOMENT = 0.05
+"""Seconds that an invocation waits for more messages, where they come one after another."""
+
 
 class Claim(NamedTuple):
     """Whether the run was taken, and what was read again on the way."""
@@ -50,6 +53,7 @@ class Holding:
         self.newest = ""
         self.beside: Callable[[Run], Run] = lambda run: run
         self.way: Callable[[Run], Run] = lambda run: run
+        self._looked: tuple[Message, ...] = ()
         self._indexed: tuple[Message, ...] = ()
         self._first: dict[str, Message] = {}
 
@@ -66,6 +70,12 @@ class Holding:
     def look(self) -> None:
         """Remember which messages have been looked at, before deciding to wait."""
         self.known = frozenset([message.id for message in self.run.inbox])
+        self._looked = self.run.inbox
+
+    def has_news(self) -> bool:
+        """Tell whether messages are there that have not been looked at."""
+        inbox = self.run.inbox
+        return inbox is not self._looked and any(each.id not in self.known for each in inbox)
 
     def claim(self, after: int) -> Requests[Claim]:
         """Try to take the run; `self.run` is then the stored record: claimed, or as it stands.
@@ -132,6 +142,15 @@ class Holding:
             if not is_mine(found.run, held):
                 raise LeaseLost(held.run_id)
             self.run = found.run
+
+    def gather(self) -> Requests[None]:
+        """Wait a moment for messages, and read the record again: one by one each costs a commit.
+
+        Raises:
+            LeaseLost: Another invocation has the run.
+        """
+        yield Wait(_MOMENT)
+        yield from self.refresh()
 
     def refresh(self) -> Requests[None]:
         """Read the record again, for messages that came meanwhile, if the storage answers.

@@ -6,8 +6,8 @@ kept warm. Everything after the claim is `_runner`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from . import _codec
 from ._events import InvocationFinished, InvocationStarted
@@ -20,6 +20,7 @@ from ._model import (
     Status,
     StepKind,
     StepOutcome,
+    StepRecord,
     evolve,
 )
 from ._outcomes import (
@@ -56,10 +57,17 @@ from .errors import (
 
 
 class Invoked(NamedTuple):
-    """What an invocation came to; *turn* is its flow, still under way, if that may be kept."""
+    """What an invocation came to.
+
+    Attributes:
+        outcome: What to answer.
+        turn: Its flow, still under way, if that may be kept.
+        carried: Whether the run was claimed, so that it has come to this just now.
+    """
 
     outcome: Outcome
     turn: Turn | None = None
+    carried: bool = False
 
 
 _SAID_BY_STATUS: Mapping[Status, Callable[[str], Outcome]] = {
@@ -74,8 +82,8 @@ def resume(
 ) -> Requests[Invoked]:
     """Look at run *run_id* and carry it on if it is due.
 
-    *warm* is the turn that an earlier invocation of this process kept: if the record has not moved
-    since, its flow goes on from where it stands, and nothing is read.
+    *warm* is the turn that an earlier invocation of this process kept: its flow goes on from where
+    it stands. If the record has not moved since, nothing is read; else only what was added.
     """
     try:
         invoked = None if warm is None else (yield from _resume_warm(engine, world, warm))
@@ -119,21 +127,20 @@ def begin(engine: Engine, world: World, run: Run) -> Requests[Invoked]:
 
 
 def _resume_warm(engine: Engine, world: World, turn: Turn) -> Requests[Invoked | None]:
-    """Go on with *turn*; None if the run has moved since, and must be read."""
+    """Go on with *turn*, after what others recorded since; None if the run must be read anew."""
     holding = turn.holding
     holding.world = world
-    stood = (holding.run.generation, holding.run.cursor, holding.newest)
     newest = max(holding.run.cursor - 1, 0)
     if not is_due(holding.run, world.now()):
         # It may have become due since: a signal from elsewhere is not known here.
         loaded: Loaded | None = yield Load(holding.run.run_id, newest)
-        if loaded is None or _stand(loaded) != stood:
+        if loaded is None or not _catches_up(turn, holding.run, loaded):
             turn.player.discard()
             return None
-        holding.run = loaded.run
+        holding.run, newest = loaded.run, max(loaded.run.cursor - 1, 0)
     found = holding.run
     claim = yield from holding.claim(newest)
-    same = claim.reread is None or _stand(claim.reread) == stood
+    same = claim.reread is None or _catches_up(turn, found, claim.reread)
     if claim.held and same:
         return (yield from _take(turn, found, warm=True))
     if not same or holding.run.status in ENDED_STATUSES:
@@ -148,13 +155,23 @@ def _resume_warm(engine: Engine, world: World, turn: Turn) -> Requests[Invoked |
     return Invoked(outcome, None if holding.run.status in ENDED_STATUSES else turn)
 
 
-def _stand(loaded: Loaded) -> tuple[int, int, str]:
-    """Return the part of a snapshot that a kept flow must have seen just so.
+def _catches_up(turn: Turn, stood: Run, loaded: Loaded) -> bool:
+    """Give the flow of *turn*, which stands where *stood* does, what others recorded since.
 
-    The newest record is looked at too: a storage that lost its last commits may have got as many
-    records again, which are others.
+    False if the history that it has seen is not the beginning of the stored one. Where its newest
+    record stands, so does the whole history before it: a storage that lost its last commits may
+    have got as many records again, which are others.
     """
-    return loaded.run.generation, loaded.run.cursor, _newest(loaded)
+    steps, cursor = list(loaded.steps), stood.cursor
+    last = steps.pop(0).op_id if cursor and steps else ""
+    if loaded.run.generation != stood.generation or last != turn.holding.newest:
+        return False
+    if _damage(loaded.run, steps, cursor):
+        return False
+    if steps:
+        turn.player.catch_up(loaded.run, steps)
+        turn.holding.newest = steps[-1].op_id
+    return True
 
 
 def _newest(loaded: Loaded) -> str:
@@ -191,7 +208,7 @@ def _take(turn: Turn, found: Run | None, *, warm: bool = False) -> Requests[Invo
             turn.player.discard()
     if engine.observed:
         yield Observe(InvocationFinished(holding.run, invoked.outcome, world.now()))
-    return invoked
+    return invoked._replace(carried=True)
 
 
 def _carried(turn: Turn, *, warm: bool) -> Requests[Invoked]:
@@ -217,19 +234,24 @@ def _carried(turn: Turn, *, warm: bool) -> Requests[Invoked]:
 
 
 def _check_complete(run: Run, player: Player) -> None:
-    numbers = [record.number for record in player.ready]
+    damage = _damage(run, player.ready, 0)
+    if damage:
+        message = f"the history of run {run.run_id!r} is damaged: {damage}"
+        raise Obstacle("corrupt", message)
+
+
+def _damage(run: Run, records: Collection[StepRecord], first: int) -> str:
+    """Return what is wrong with *records*, which are those of *run* from number *first* on."""
+    numbers = [record.number for record in records]
     # Counted first: a damaged cursor may be larger than memory.
-    if len(numbers) != run.cursor or numbers != list(range(len(numbers))):
-        _refuse_damage(run, f"{len(numbers)} of {run.cursor} step records are there")
-    for record in player.ready:
+    if len(numbers) != run.cursor - first or numbers != list(range(first, run.cursor)):
+        return f"{first + len(numbers)} of {run.cursor} step records are there"
+    for record in records:
         if record.fence > run.fence:
-            _refuse_damage(run, f"step {record.position} was recorded under a claim nobody had")
+            return f"step {record.position} was recorded under a claim nobody had"
         if record.outcome is StepOutcome.TIMEOUT and record.kind is not StepKind.SIGNAL:
-            _refuse_damage(run, f"step {record.position} timed out, which only signals do")
-
-
-def _refuse_damage(run: Run, what: str) -> NoReturn:
-    raise Obstacle("corrupt", f"the history of run {run.run_id!r} is damaged: {what}")
+            return f"step {record.position} timed out, which only signals do"
+    return ""
 
 
 def _blocked(holding: Holding, obstacle: Obstacle) -> Requests[Outcome]:

@@ -24,8 +24,7 @@ from ._observing import Observing, Telling
 from ._outcomes import Outcome
 from ._outside import Outside
 from ._pause import PausePolicy
-from ._payload import Payloads, PlainPayloads
-from ._player import progress_place, value_place
+from ._payload import Payloads, PlainPayloads, progress_place, value_place
 from ._plugins import Plugins
 from ._progress import Progress, progress_of
 from ._protocol import Terms

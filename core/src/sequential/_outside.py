@@ -13,8 +13,7 @@ from ._clock import Clock
 from ._expected import misfit
 from ._kept import kept_by_retry
 from ._model import Message, Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
-from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place
-from ._player import input_place, value_place
+from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place, input_place, value_place
 from ._protocol import message, redrive, retry, terminate
 from ._requests import Engine
 from ._storage import Loaded, Storage

@@ -40,6 +40,21 @@ class Place(NamedTuple):
 _TRIAL = Place("trial", 0, "trial")
 
 
+def input_place(run_id: str) -> Place:
+    """Return the place of a run's input, which later generations may share."""
+    return Place(run_id, 0, "input")
+
+
+def progress_place(run_id: str) -> Place:
+    """Return the place of what a run says of its progress, which later generations keep."""
+    return Place(run_id, 0, "progress")
+
+
+def value_place(run: Run, position: str) -> Place:
+    """Return the place of the result of the step at *position*."""
+    return Place(run.run_id, run.generation, f"{position}:value")
+
+
 def result_place(run: Run) -> Place:
     """Return the place of a run's result."""
     return Place(run.run_id, run.generation, "result")

@@ -20,7 +20,7 @@ from ._flow import Flow
 from ._frame import Frame
 from ._kept import seeds_of
 from ._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
-from ._payload import Place
+from ._payload import Place, input_place, progress_place, value_place
 from ._referring import shape_of
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
 from ._requests import Engine, Fetch, Requests
@@ -75,6 +75,7 @@ class Player:
         self.strands: Strands | None = None
         self.spent = Spent()
         self._quiet = quiet
+        self._live = False
         self._children = 0
         self._later: dict[str, StepRecord] | None = None
         self._said: tuple[bytes, Payload] | None = None
@@ -131,6 +132,21 @@ class Player:
                 data = yield from self._unwrapped(record.value, place)
             over = self._feed(run, strand, record, data)
         return over
+
+    def catch_up(self, run: Run, records: Iterable[StepRecord]) -> None:
+        """Have *records* ready too, which were added to *run* elsewhere."""
+        self.ready.extend(records)
+        self._later, self._live = None, False
+        if self.strands is not None:
+            scope = self.strands.scope
+            scope.patches.update(dict.fromkeys(run.patches, True))
+            # What was said here since is older than what is stored.
+            scope.said = self._said = None
+
+    def recorded(self, records: Iterable[StepRecord]) -> None:
+        """Have *records* ready, which were recorded just now: what follows them is no replay."""
+        self._live = not self.ready
+        self.ready.extend(records)
 
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
@@ -269,7 +285,8 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        scope.behind = bool(self.ready) or (bool(run.open) and self._is_before(run.open))
+        left = bool(self.ready) and not self._live
+        scope.behind = left or (bool(run.open) and self._is_before(run.open))
         scope.replaying = self._quiet or scope.behind
         return self._went_on(strand, given)
 
@@ -378,23 +395,3 @@ def _reason(data: bytes) -> str:
     """Return why the run was cancelled, as far as the record of it says."""
     value = _codec.decode(data)
     return str(value.get("reason", "")) if isinstance(value, dict) else ""
-
-
-def expected(step: SignalStep[Any]) -> str:
-    """Return the JSON schema of the signal that *step* waits for; empty if none is told."""
-    return _typed.shape_of(step.annotation, where=f"signal {step.name!r}").schema()
-
-
-def input_place(run_id: str) -> Place:
-    """Return the place of a run's input, which later generations may share."""
-    return Place(run_id, 0, "input")
-
-
-def progress_place(run_id: str) -> Place:
-    """Return the place of what a run says of its progress, which later generations keep."""
-    return Place(run_id, 0, "progress")
-
-
-def value_place(run: Run, position: str) -> Place:
-    """Return the place of the result of the step at *position*."""
-    return Place(run.run_id, run.generation, f"{position}:value")

@@ -41,8 +41,8 @@ CANCEL = "$cancel"
 CHILD = "$child:"
 """What the name of the message begins with that tells a parent of the end of a child."""
 NOW = In(0.0)
-_ROOM = 128
-"""Ends of children that an inbox holds at most."""
+_ROOM = 64 * 1024
+"""Bytes of children's ends that an inbox holds at most, about, each with 200 around its value."""
 _SEEN_LIMIT = 10_000
 """Ids of consumed messages that are kept: a duplicate older than that many is taken for new."""
 
@@ -220,7 +220,7 @@ def end(
         stalls=0,
         open={},
         # Signals that nobody took stay, for a retry; what the engine sends has served its purpose.
-        inbox=tuple([message for message in run.inbox if message.name[0:1] != "$"]),
+        inbox=tuple([message for message in run.inbox if message.name[:1] != "$"]),
         seen=_seen(run, tuple([m.id for m in run.inbox if m.name == CANCEL])),
         attention=None,
         notice=child,
@@ -309,11 +309,7 @@ def message(run: Run, sent: Message) -> Run | None:
         return None
     if any(other.id == sent.id for other in run.inbox):
         return None
-    wake = run.wake
-    due = isinstance(wake, At) and wake.time <= sent.sent
-    if run.status is Status.PAUSED and not due:
-        # Who is due stays due since then: messages that keep coming must not keep putting it last.
-        wake = In(_patience(run)) if sent.name.startswith(CHILD) else NOW
+    wake = _woken(run, sent) if run.status is Status.PAUSED else run.wake
     return evolve(run, inbox=(*run.inbox, sent), wake=wake)
 
 
@@ -363,12 +359,10 @@ def retry(run: Run, copied: int, now: float) -> Run | None:
     )
 
 
-def _patience(run: Run) -> float:
-    """Return how long the end of a child may wait for others, in seconds.
-
-    A look may replay the history, and a long one is worth looking at for several ends.
-    """
-    return run.cursor * 2e-4 if run.cursor >= 250 else 0.0
+def _woken(run: Run, sent: Message) -> Wake:
+    # Who is due stays due since then: messages that keep coming must not keep putting it last.
+    due = isinstance(run.wake, At) and run.wake.time <= sent.sent
+    return run.wake if due else NOW
 
 
 def has_room(run: Run) -> bool:
@@ -376,7 +370,8 @@ def has_room(run: Run) -> bool:
 
     The inbox is written anew with every message: thousands of ends would cost millions of bytes.
     """
-    return sum(each.name.startswith(CHILD) for each in run.inbox) < _ROOM
+    ends = [len(each.value.data) + 200 for each in run.inbox if each.name.startswith(CHILD)]
+    return sum(ends) < _ROOM
 
 
 def notice_deferred(run: Run, now: float) -> Run | None:

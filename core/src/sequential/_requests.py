@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ._calls import Pending, ToolCall, ToolResult
 from ._events import Event
+from ._letters import Letters
 from ._model import Run, StepRecord
 from ._pause import PausePolicy
 from ._payload import Payloads
@@ -42,6 +43,12 @@ class Create(NamedTuple):
     """A child run. Answered by the `Run` that is stored under its id, whoever created it."""
 
     run: Run
+
+
+class CreateAll(NamedTuple):
+    """Several child runs. Answered by what is stored under their ids, in the same order."""
+
+    runs: Sequence[Run]
 
 
 class Perform(NamedTuple):
@@ -116,7 +123,7 @@ class Observe(NamedTuple):
     event: Event
 
 
-Outside = Load | Commit | Create | Store | Fetch | Send | Observe
+Outside = Load | Commit | Create | CreateAll | Store | Fetch | Send | Observe
 """What is answered by a storage, a transport, or somebody who watches."""
 
 Request = Outside | Perform | Start | Await | Abandon | Wait
@@ -148,6 +155,10 @@ class Arrival(NamedTuple):
 
 class World(Protocol):
     """What the runner may ask of its surroundings without an answer from outside."""
+
+    @property
+    def letters(self) -> Letters:
+        """Return what this process has to tell other runs."""
 
     def now(self) -> float:
         """Return the storage's time, as far as it is known here."""

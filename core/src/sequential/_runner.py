@@ -17,8 +17,8 @@ from ._events import RunEnded, StepRecorded
 from ._holding import Holding
 from ._model import At, Open, Run, StepKind, StepOutcome, StepRecord, evolve
 from ._outcomes import Paused
-from ._payload import RECORD_LIMIT
-from ._player import Obstacle, Over, Player, input_place
+from ._payload import RECORD_LIMIT, input_place
+from ._player import Obstacle, Over, Player
 from ._protocol import (
     CANCEL,
     NOW,
@@ -63,6 +63,8 @@ class Turn:
         # Why nothing more is begun, while what is in flight is still recorded.
         self._closing = ""
         self._troubles: dict[str, Exception] = {}
+        # Whether ends of children were recorded, so that the next wait a moment for others.
+        self._gathers = False
 
     def carry(self) -> Requests[Paused | None]:
         """Go on from wherever the flow stands; return a pause, or None when the run has ended.
@@ -71,7 +73,7 @@ class Turn:
             Obstacle: The run must be blocked.
             LeaseLost: Another invocation has the run.
         """
-        self._closing, self._troubles = "", {}
+        self._closing, self._troubles, self._gathers = "", {}, False
         while True:
             try:
                 over = yield from self.player.play(self.holding.run)
@@ -117,21 +119,20 @@ class Turn:
         abreast = yield from self._followed()
         yield from self._settling.children.tell_unneeded()
         while True:
-            self._look_again(abreast)
+            yield from self._look_again(abreast)
             # What is in flight is recorded first, whatever it is: it would be done again.
             closing = bool(self._closing or self._trouble()) or self._is_cancelled()
-            told = () if closing else (yield from abreast.told())
-            if told:
-                return (yield from self._record_all(told))
             came = yield from abreast.next(closing=closing)
+            if came is None and not closing and (yield from self._has_news(abreast)):
+                continue
             if came is None and abreast.flying:
                 yield from self._meanwhile(abreast)
-            elif came is None and (closing or not self._is_unseen()):
-                return (yield from self._let_go(abreast))
             elif came is None:
-                continue
+                return (yield from self._let_go(abreast))
             elif isinstance(came.how, Settled):
-                return (yield from self._record(came.strand, came.how))
+                self._gathers = bool(came.how.consumed)
+                others = () if closing else (yield from abreast.at_hand())
+                return (yield from self._record_all([(came.strand, came.how), *others]))
             elif isinstance(came.how, OutOfTime):
                 self._closing = self._why_closing()
             else:
@@ -178,7 +179,7 @@ class Turn:
         assert strands is not None
         if self._abreast is None:
             settling = self._settling
-            self._abreast = Abreast(settling.settle, settling.children.is_told, self._now)
+            self._abreast = Abreast(settling.settle, settling.children.is_told, self.holding)
             self._refuse_left()
             self._abreast.rest(strands.waiting, settling.resting(strands.waiting))
             strands.fresh = list(strands.waiting.values())
@@ -199,16 +200,21 @@ class Turn:
             self._abreast = None
         yield from self._settling.children.tell_unneeded()
 
-    def _now(self) -> float:
-        return self.holding.world.now()
-
-    def _look_again(self, abreast: Abreast) -> None:
+    def _has_news(self, abreast: Abreast) -> Requests[bool]:
+        """Tell whether messages came; where children end one after another, in a moment."""
         holding = self.holding
+        if self._gathers and abreast.awaits_children and not holding.has_news():
+            self._gathers = False
+            yield from holding.gather()
+        return holding.has_news()
+
+    def _look_again(self, abreast: Abreast) -> Requests[None]:
+        holding = self.holding
+        if self._gathers and abreast.awaits_children and holding.has_news():
+            self._gathers = False
+            yield from holding.gather()
         abreast.look_again([m.name for m in holding.run.inbox if m.id not in holding.known])
         holding.look()
-
-    def _is_unseen(self) -> bool:
-        return any(message.id not in self.holding.known for message in self.holding.run.inbox)
 
     def _refuse_left(self) -> None:
         """Refuse to go on where something is open that the flow does not ask for."""
@@ -226,7 +232,7 @@ class Turn:
             if came is None:
                 return
             if isinstance(came.how, Settled):
-                yield from self._record(came.strand, came.how)
+                yield from self._record_all([(came.strand, came.how)])
 
     def _is_cancelled(self) -> bool:
         """Tell whether a cancel is there, or the deadline over, and somebody is to be told.
@@ -282,9 +288,6 @@ class Turn:
 
     # -- committing --------------------------------------------------------------------------
 
-    def _record(self, strand: Strand, settled: Settled) -> Requests[Paused | None]:
-        return (yield from self._record_all([(strand, settled)]))
-
     def _record_all(self, settled: Sequence[tuple[Strand, Settled]]) -> Requests[Paused | None]:
         """Record what steps came to, in one commit, and park with it where the policy says so."""
         holding, op_id = self.holding, self.holding.world.token()
@@ -299,7 +302,7 @@ class Turn:
             done.append(record.position)
         stuck = self._troubles and self._trouble()
         reason = "" if stuck else self._closing or self._pause_reason(records)
-        parks = bool(reason) and (self._abreast is None or not self._abreast.flying)
+        parks = bool(reason) and (self._abreast is None or not self._abreast.busy)
         terms, known, now = holding.engine.terms, holding.known, records[-1].ended
         count, children = len(records), self._settling.children
 
@@ -310,7 +313,7 @@ class Turn:
         yield from holding.commit(recorded, op_id, records)
         if self._abreast is not None:
             self._abreast.unsaved = False
-        self.player.ready.extend(records)
+        self.player.recorded(records)
         if holding.engine.observed:
             for record in records:
                 yield Observe(StepRecorded(holding.run, record))

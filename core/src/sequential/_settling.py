@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from . import _typed
 from ._attempts import Attempts, Settled, Waiting, read_message, settle_load
 from ._child_runs import ChildRuns
 from ._events import SignalDropped
 from ._failure import brief, error_value
 from ._holding import Holding
 from ._model import Open, StepKind, StepOutcome
-from ._player import Obstacle, Player, expected
+from ._player import Obstacle, Player
 from ._ref import LoadStep
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Observe, Requests
@@ -172,7 +173,7 @@ class Settling:
             return Settled(StepOutcome.TIMEOUT, NULL, consumed=taken, started=started)
         # Told anew each time: a deploy may have changed what the wait takes.
         opened = Open(
-            StepKind.SIGNAL, name=step.name, due=due, schema=expected(step), error=refused,
+            StepKind.SIGNAL, name=step.name, due=due, schema=_expected(step), error=refused,
             started=started,
         )  # fmt: skip
         return Waiting(opened, "signal", taken)
@@ -191,3 +192,8 @@ class Settling:
         left = world.left()
         enough = left > 0 and (timeout is None or timeout <= left or not self._holding.gained)
         return enough and not world.stopping()
+
+
+def _expected(step: SignalStep[Any]) -> str:
+    """Return the JSON schema of the signal that *step* waits for; empty if none is told."""
+    return _typed.shape_of(step.annotation, where=f"signal {step.name!r}").schema()

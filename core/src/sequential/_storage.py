@@ -204,6 +204,16 @@ class Storage(Protocol):
         """Give connections back. The storage may not be used afterwards."""
 
 
+class CreatesAll(Protocol):
+    """What a storage may do besides: create many runs at the price of about one."""
+
+    def create_all(self, runs: Sequence[Run]) -> Sequence[Run]:
+        """Do as `Storage.create` for each of *runs*, in order; return what that returns.
+
+        All are durable on return. After an error some may be stored: creating them again is safe.
+        """
+
+
 class ValuePlace(Protocol):
     """A storage that can also hold the large values of runs that live in another one."""
 

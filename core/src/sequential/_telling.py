@@ -7,16 +7,17 @@ other, accepted once; the words of a child's end are made and read here. Nothing
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from . import _codec
 from ._failure import error_json
 from ._holding import PAUSES, pause
+from ._letters import Letter
 from ._model import ENDED_STATUSES, At, ErrorValue, Message, Payload, Run, Status, evolve
 from ._payload import RECORD_LIMIT, Place, result_place
 from ._protocol import CANCEL, CHILD, has_room, message, notice_deferred, notice_sent
-from ._requests import Commit, Create, Engine, Fetch, Load, Requests, Send, Store, World
+from ._requests import Commit, Create, CreateAll, Engine, Fetch, Load, Requests, Send, Store, World
 from ._storage import STALE, Loaded
 from .errors import (
     NotDecodable,
@@ -104,23 +105,25 @@ def _result(engine: Engine, payload: Payload, run: Run) -> Requests[bytes]:
 def tell_parent(engine: Engine, world: World, run: Run) -> Requests[None]:
     """Tell the parent of *run* of its end, and remember that it was told.
 
-    Never fails: the run stays due until it has been told, and any process does it again.
+    What other threads of this process have to tell it meanwhile is told with it. Never fails: the
+    run stays due until it has been told, and any process does it again.
     """
     assert run.parent is not None
+    name = CHILD + run.run_id
+    sent_id, full = f"{name}:{run.generation}", False
+
+    def wanted(parent: Run) -> str | None:
+        nonlocal full
+        full = not has_room(parent)
+        return None if full else sent_id
+
     try:
-        data = write_notice((yield from notice_of(engine, run)))
-        name = CHILD + run.run_id
-        sent_id = f"{name}:{run.generation}"
-        full = False
-
-        def wanted(parent: Run) -> str | None:
-            nonlocal full
-            full = not has_room(parent)
-            return None if full else sent_id
-
-        yield from tell(engine, world, run.parent.run_id, wanted, name, data)
-        later = world.now() if full else None
-        yield from _remember(engine, world, run, later)
+        letter = Letter(name, write_notice((yield from notice_of(engine, run))), wanted)
+        with world.letters.turn(run.parent.run_id, letter) as letters:
+            if letters:
+                yield from _deliver(engine, world, run.parent.run_id, letters)
+        if letter.done:
+            yield from _remember(engine, world, run, world.now() if full else None)
     except (StorageError, ValuesError):
         return
 
@@ -144,43 +147,37 @@ def _remember(engine: Engine, world: World, run: Run, later: float | None) -> Re
 def tell_to_stop(
     engine: Engine, world: World, run_id: str, ours: Callable[[Run], bool], reason: str
 ) -> Requests[None]:
-    """Send a cancel to run *run_id*, if it is there and is one of *ours*."""
+    """Send a cancel to run *run_id*, if it is there and is one of *ours*.
+
+    Raises:
+        StorageError: It may not have been told; telling it again is safe.
+    """
 
     def sent_id(run: Run) -> str | None:
         return f"{CANCEL}:{run.generation}" if ours(run) else None
 
-    data = _codec.encode({"reason": reason})
-    yield from tell(engine, world, run_id, sent_id, CANCEL, data)
+    letter = Letter(CANCEL, _codec.encode({"reason": reason}), sent_id)
+    yield from _deliver(engine, world, run_id, [letter])
 
 
-def tell(
-    engine: Engine,
-    world: World,
-    run_id: str,
-    sent_id: Callable[[Run], str | None],
-    name: str,
-    data: bytes,
+def _deliver(
+    engine: Engine, world: World, run_id: str, letters: Sequence[Letter]
 ) -> Requests[None]:
-    """Put a message into the inbox of run *run_id*, if it takes one, and let it be looked at.
+    """Put *letters* into the inbox of run *run_id*, as far as it takes them, in one commit.
 
-    *sent_id* gives the id by which it is accepted once, from the record; None to tell it nothing.
-
-    Raises:
-        StorageError: It may not have been told; telling it again is safe.
+    Then let it be looked at.
     """
     pauses, unknown = iter(PAUSES), False
     while True:
         try:
             found: Loaded | None = yield Load(run_id, _RECORD_ONLY)
-            told = None if found is None else sent_id(found.run)
-            if found is None or told is None:
-                return
-            payload = yield from _wrapped(engine, data, Place(run_id, 0, f"message:{told}"))
-            wanted = message(found.run, Message(told, name, payload, found.now))
-            if wanted is None:
+            if found is None:
+                return _done(letters)
+            wanted = yield from _with_letters(engine, found, letters)
+            if wanted is found.run:
                 if unknown:
                     yield Send(found.run, 0.0)
-                return
+                return _done(letters)
             answer = yield Commit(evolve(wanted, op_id=world.token()), found.run, ())
         except (OutcomeUnknown, StorageUnavailable) as error:
             unknown = True
@@ -189,7 +186,23 @@ def tell(
         if answer is not STALE:
             if answer.status is Status.PAUSED and isinstance(answer.wake, At):
                 yield Send(answer, max(0.0, answer.wake.time - world.now()))
-            return
+            return _done(letters)
+
+
+def _done(letters: Sequence[Letter]) -> None:
+    for letter in letters:
+        letter.done = True
+
+
+def _with_letters(engine: Engine, found: Loaded, letters: Sequence[Letter]) -> Requests[Run]:
+    run = found.run
+    for letter in letters:
+        told = letter.sent_id(run)
+        if told is not None:
+            place = Place(run.run_id, 0, f"message:{told}")
+            payload = yield from _wrapped(engine, letter.data, place)
+            run = message(run, Message(told, letter.name, payload, found.now)) or run
+    return run
 
 
 def _wrapped(engine: Engine, data: bytes, place: Place) -> Requests[Payload]:
@@ -206,11 +219,18 @@ def create(run: Run) -> Requests[Run]:
     Raises:
         StorageError: The storage could not be reached, or refused; creating again is safe.
     """
+    return (yield from _created(Create(run)))  # type: ignore[no-any-return]
+
+
+def create_all(runs: Sequence[Run]) -> Requests[Sequence[Run]]:
+    """Create each of *runs* as `create` does, in one request."""
+    return (yield from _created(CreateAll(runs)))  # type: ignore[no-any-return]
+
+
+def _created(request: Create | CreateAll) -> Requests[Any]:
     pauses = iter(PAUSES)
     while True:
         try:
-            stored: Run = yield Create(run)
+            return (yield request)
         except (OutcomeUnknown, StorageUnavailable) as error:
             yield from pause(pauses, error)
-        else:
-            return stored

@@ -18,7 +18,7 @@ from ._json import is_unicode
 from ._kept import reseeded
 from ._model import At, Run, Status
 from ._opened import Opened
-from ._player import input_place
+from ._payload import input_place
 from ._protocol import CANCEL, NOW, cancel_id
 from ._run_id import check_run_id, new_run_id
 from ._storage_rules import is_same, tombstone

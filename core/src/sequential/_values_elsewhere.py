@@ -105,6 +105,11 @@ class ValuesElsewhere:
         return done
 
     @property
+    def create_all(self) -> object:
+        """That of the runs, or None."""
+        return getattr(self._runs, "create_all", None)
+
+    @property
     def roll_up(self) -> object:
         """That of the runs, or None."""
         return getattr(self._runs, "roll_up", None)

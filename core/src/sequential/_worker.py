@@ -30,6 +30,16 @@ so that a worker which dies in between delays nothing for longer than one that d
 _WORST_PAUSE = 30.0
 """Seconds between two looks at a storage that is down, at most."""
 
+_AHEAD = 0.1
+"""Seconds: what a worker gets through in that time, at its pace of late, it asks the storage for at
+once. Each look writes down what was handed out, and what is handed out here nobody else begins."""
+
+_MOST_AHEAD = 64
+"""Runs that it asks for beyond its free places, at most."""
+
+_MOST_SENT = 256
+"""Runs sent by this process that wait in it at most: others do many before it comes to the rest."""
+
 _STATISTICS_EVERY = 60.0
 """Seconds between two looks whether it is time to make statistics."""
 
@@ -64,6 +74,47 @@ class InFlight:
         with self._lock:
             self.executed += 1
             return self._again.pop(run_id)
+
+
+class Waiting:
+    """What a worker looks at next: what was sent here, and what the storage handed to it, by turns.
+
+    Of what was sent the newest first: what is under way comes to its end before more is begun. The
+    storage tells of what waits here for long.
+
+    Attributes:
+        found: What the storage handed to this worker: no other is told of it for a while.
+        dropped: Whether runs were left out that the storage tells of.
+    """
+
+    def __init__(self) -> None:
+        self.found: deque[str] = deque()
+        self.dropped = False
+        self._sent: dict[str, None] = {}  # the last is the newest
+        self._sent_next = True
+
+    def __len__(self) -> int:
+        return len(self.found) + len(self._sent)
+
+    def add(self, run_id: str) -> None:
+        """Take in what this process sent."""
+        self._sent.pop(run_id, None)
+        self._sent[run_id] = None
+        if len(self._sent) > _MOST_SENT:
+            # It is due, and whoever is free by then finds it in the storage.
+            del self._sent[next(iter(self._sent))]
+            self.dropped = True
+
+    def next(self) -> str | None:
+        """Take out who is next; None if nobody waits."""
+        self._sent_next = not self._sent_next
+        if self._sent and (self._sent_next or not self.found):
+            return self._sent.popitem()[0]
+        if not self.found:
+            return None
+        run_id = self.found.popleft()
+        self._sent.pop(run_id, None)
+        return run_id
 
 
 class Worker:
@@ -101,10 +152,11 @@ class Worker:
         self._flying = InFlight()
         transport = app.transport
         self._inbox = transport if isinstance(transport, PollingTransport) else PollingTransport()
-        self._waiting: deque[str] = deque()
+        self._waiting = Waiting()
         self._jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._slots = threading.BoundedSemaphore(concurrency)
         self._next_look = 0.0
+        self._looked = (time.monotonic(), 0)  # when, and how many invocations there had been
         self._failures = 0
         self._more = False
 
@@ -189,7 +241,7 @@ class Worker:
         run_id = self._inbox.take(max(0.0, seconds) if free else _WORST_PAUSE)
         while run_id is not None:
             if run_id != _NOBODY:
-                self._waiting.append(run_id)
+                self._waiting.add(run_id)
             run_id = self._inbox.take(0.0)
 
     def _fill(self) -> None:
@@ -199,13 +251,21 @@ class Worker:
         one busy flow cannot keep the runs of others waiting.
         """
         while not self._stopping and (free := self._concurrency - len(self._flying)) > 0:
-            if time.monotonic() >= self._next_look or (self._more and not self._waiting):
-                for run_id in self._due(free):
-                    self._give(run_id)
-            elif self._waiting:
-                self._give(self._waiting.popleft())
-            else:
+            more = self._more or self._waiting.dropped
+            if time.monotonic() >= self._next_look or (more and not self._waiting):
+                self._waiting.found.extend(self._due(free + self._ahead()))
+            run_id = self._waiting.next()
+            if run_id is None:
                 return
+            self._give(run_id)
+
+    def _ahead(self) -> int:
+        """Return how many runs are begun here in a moment, at the pace of late."""
+        then, before = self._looked
+        now, executed = time.monotonic(), self._flying.executed
+        self._looked = (now, executed)
+        pace = (executed - before) / max(now - then, 0.001)
+        return min(int(pace * _AHEAD), _MOST_AHEAD)
 
     def _give(self, run_id: str) -> None:
         if self._flying.enter(run_id):
@@ -216,7 +276,7 @@ class Worker:
         try:
             found = self._app.storage.due(limit, self._app.registry.carried(), self._hold)
             self._failures = 0
-            self._more = len(found) >= limit
+            self._more, self._waiting.dropped = len(found) >= limit, False
         except Exception as error:  # noqa: BLE001  (whatever a storage raises, the worker goes on)
             found, self._more = (), False
             self._failures += 1

@@ -31,6 +31,10 @@ OLDEST = (3, 35, 0)
 
 _PAUSE = 0.01  # seconds between two tries to switch to WAL
 
+_TRY = 0.0005
+"""Seconds between two tries for the write lock. SQLite itself waits longer and longer, up to
+0.1 s: writers of other processes overtake it again and again, and mostly all of them sleep."""
+
 
 class _Slot:
     """The connection of one thread. Its lock is held for every transaction."""
@@ -38,10 +42,11 @@ class _Slot:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.connection: sqlite3.Connection | None = None
+        self.waits = True  # whether SQLite waits for locks, or tells that there is one
 
     def drop(self) -> None:
         """Close the connection; the next transaction opens another."""
-        connection, self.connection = self.connection, None
+        connection, self.connection, self.waits = self.connection, None, True
         if connection is not None:
             connection.close()
 
@@ -72,6 +77,8 @@ class Connections:
         self._prepared = False
         self._closed = False
         self._gate = threading.Lock()
+        # The threads of this process wait for one another here, and one of them for the file.
+        self._turn = threading.Lock()
         self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
         self._local = threading.local()
         _everyone.add(self)
@@ -81,7 +88,7 @@ class Connections:
         """Give a connection in a transaction that sees one snapshot."""
         slot = self._slot()
         with slot.lock:
-            connection = self._begin(slot, "BEGIN")
+            connection = self._begin(slot)
             try:
                 yield connection
             except DRIVER_ERRORS as error:
@@ -98,8 +105,8 @@ class Connections:
             StorageError: Any other; nothing was applied.
         """
         slot = self._slot()
-        with slot.lock:
-            connection = self._begin(slot, "BEGIN IMMEDIATE")
+        with slot.lock, self._turn_to_write():
+            connection = self._begin_writing(slot)
             try:
                 yield connection
             except DRIVER_ERRORS as error:
@@ -131,14 +138,47 @@ class Connections:
                 self._slots.add(slot)
         return slot
 
-    def _begin(self, slot: _Slot, statement: str) -> sqlite3.Connection:
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        # Who waits in vain goes on to the file, which says that it is locked.
+        held = self._turn.acquire(timeout=self._settings.timeout)
         try:
-            connection = slot.connection
-            if connection is None:
-                connection = slot.connection = self._open()
-            connection.execute(statement)
+            yield
+        finally:
+            if held:
+                self._turn.release()
+
+    def _begin(self, slot: _Slot) -> sqlite3.Connection:
+        try:
+            connection = self._connected(slot, waits=True)
+            connection.execute("BEGIN")
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
+        return connection
+
+    def _begin_writing(self, slot: _Slot) -> sqlite3.Connection:
+        end = time.monotonic() + self._settings.timeout
+        while True:
+            try:
+                connection = self._connected(slot, waits=False)
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                if result_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise translate(error, self.path) from error
+                time.sleep(_TRY)
+            else:
+                return connection
+
+    def _connected(self, slot: _Slot, *, waits: bool) -> sqlite3.Connection:
+        """Return the connection of *slot*; SQLite waits for locks itself, or says that it must."""
+        connection = slot.connection
+        if connection is None:
+            connection = slot.connection = self._open()
+        if slot.waits is not waits:
+            milliseconds = int(1000 * self._settings.timeout) if waits else 0
+            # As a script: the driver keeps statements prepared, and this one acts as it is made.
+            connection.executescript(f"PRAGMA busy_timeout = {milliseconds}")
+            slot.waits = waits
         return connection
 
     def _open(self) -> sqlite3.Connection:
@@ -195,6 +235,7 @@ class Connections:
     def renew(self) -> None:
         """After a fork, in the child: begin without the threads of the parent."""
         self._gate = threading.Lock()
+        self._turn = threading.Lock()
         self._slots = weakref.WeakSet()
         self._local = threading.local()
 

@@ -94,11 +94,15 @@ class SqliteStorage:
         """Store *run* if its id is free; return what is stored under the id either way."""
         with self._connections.writing() as connection:
             now = self._now(connection)
-            stored = as_created(run, now)
-            if not connection.execute(sql.CREATE_RUN, pack_run(stored)).rowcount:
-                return unpack_run(connection.execute(sql.READ_RUN, (run.run_id,)).fetchone())
-            _tag(connection, run.run_id, run.tags)
-            _append(connection, run.run_id, steps)
+            stored = _created(connection, as_created(run, now), steps)
+            self._tell(connection, now)
+        return stored
+
+    def create_all(self, runs: Sequence[Run]) -> Sequence[Run]:
+        """Do as `create` for each of *runs*, in one transaction."""
+        with self._connections.writing() as connection:
+            now = self._now(connection)
+            stored = [_created(connection, as_created(run, now), ()) for run in runs]
             self._tell(connection, now)
         return stored
 
@@ -294,6 +298,15 @@ def _last(row: Sequence[object]) -> Run:
         for time in (found["created"], found["wake"])
     ]
     return Run(str(found["run_id"]), "", Payload(b""), created=created, wake=At(wake))
+
+
+def _created(connection: sqlite3.Connection, run: Run, steps: Sequence[StepRecord]) -> Run:
+    """Insert *run* if its id is free; return what is stored under it."""
+    if not connection.execute(sql.CREATE_RUN, pack_run(run)).rowcount:
+        return unpack_run(connection.execute(sql.READ_RUN, (run.run_id,)).fetchone())
+    _tag(connection, run.run_id, run.tags)
+    _append(connection, run.run_id, steps)
+    return run
 
 
 _Guard = tuple[str, int, str]

@@ -12,7 +12,7 @@ from .._app import Sequential
 from .._child_runs import CHILDREN_NAMED
 from .._model import At, Payload, Run, Status, StepKind, StepOutcome, StepRecord
 from .._outcomes import Blocked, Busy, Completed, Failed, Missing, NotMine, Outcome, Paused, Purged
-from .._player import input_place
+from .._payload import input_place
 from .._replay import name_of
 from .._storage import Loaded
 from ..errors import SequentialError

@@ -31,6 +31,7 @@ from .._requests import (
     Await,
     Commit,
     Create,
+    CreateAll,
     Engine,
     Fetch,
     Load,
@@ -148,6 +149,7 @@ class Process:
         seconds: Budget of each invocation.
         keeps: Whether paused flows stay in memory.
         order: Says which of the positions in flight lands first; none of them to let time pass.
+        together: Says whether another one has landed when it is asked for without waiting.
     """
 
     def __init__(self, stage: Stage, storage: Storage) -> None:
@@ -161,6 +163,7 @@ class Process:
         self.stopping = False
         self.seconds = float("inf")
         self.keeps = True
+        self.together: Callable[[], bool] = lambda: False
         self.order: Callable[[Sequence[str]], str] = lambda positions: positions[0]
 
     def invoke(self, run_id: str = "r") -> Invocation:
@@ -355,6 +358,8 @@ class Invocation:
         self._flying[context.position] = flown
 
     def _await(self, request: Await) -> Arrival | None:
+        if request.seconds == 0.0 and not self.process.together():
+            return None
         position = self.process.order(list(self._flying)) if self._flying else ""
         if position not in self._flying:
             if request.seconds is not None:
@@ -380,6 +385,7 @@ class Invocation:
     _ANSWERS: ClassVar[Mapping[type, Callable[[Invocation, Any], object]]] = {
         Commit: _commit,
         Create: lambda self, asked: self.process.storage.create(asked.run),
+        CreateAll: lambda self, asked: [self.process.storage.create(run) for run in asked.runs],
         Load: _load,
         Send: lambda self, asked: self.process.stage.send(asked.run.run_id, asked.delay),
         Wait: lambda self, asked: self.process.stage.clock.advance(asked.seconds),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .._calls import ToolCall
+from .._letters import Letters
 from ._clock import FakeClock
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class StagedWorld:
         seconds: float,
         stopping: Callable[[], bool],
     ) -> None:
+        self.letters = Letters()
         self.now = time.now
         self.token = token
         self.stopping = stopping

@@ -5,10 +5,12 @@ Who calls at the same time is in `_storage_races`; retries after a lost reply ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from .._model import In, Payload, Status, StepKind, StepOutcome, evolve
-from .._storage import STALE, Storage
+from .._model import In, Payload, Run, Status, StepKind, StepOutcome, evolve
+from .._storage import STALE, Query, Storage
 from ..errors import RecordCorrupt
 from ._clock import FakeClock
 from ._storage_samples import (
@@ -41,6 +43,23 @@ class Writing:
         again = storage.create(make_run(op_id="second", flow="other"), (make_step(0),))
         assert again == first
         assert numbers(storage.load("r1")) == [0]
+
+    def test_runs_that_are_created_together_are_as_if_created_one_by_one(
+        self, storage: Storage
+    ) -> None:
+        def one_by_one(runs: Sequence[Run]) -> Sequence[Run]:
+            return [storage.create(run) for run in runs]
+
+        create_all = getattr(storage, "create_all", None) or one_by_one
+        taken = storage.create(make_run("b", op_id="first"))
+        some = [make_run(each, tags={"a": "1"}) for each in "abcc"]
+        stored = create_all(some)
+        assert [run.run_id for run in stored] == ["a", "b", "c", "c"]
+        assert (stored[1], stored[3]) == (taken, stored[2])
+        assert [found(storage.load(run.run_id)).run for run in stored] == list(stored)
+        assert {run.run_id for run in storage.find(Query(tags={"a": "1"})).runs} == {"a", "c"}
+        assert list(create_all(some)) == list(stored)
+        assert list(create_all([])) == []
 
     def test_a_run_is_created_with_its_steps(self, storage: Storage) -> None:
         storage.create(make_run(cursor=2), (make_step(0), make_step(1)))

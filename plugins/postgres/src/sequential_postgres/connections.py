@@ -1,8 +1,8 @@
 """Connections to one server: a pool that outlives restarts, and one statement at a time.
 
-Every statement is a transaction of its own (autocommit) and leaves nothing in the session, so that
-a pooler may hand each of them another connection. Knows what a lost connection means for reads and
-for writes; knows no table.
+Every statement is a transaction of its own (autocommit), or one that writes many rows is, and
+leaves nothing in the session, so that a pooler may hand each of them another connection. Knows what
+a lost connection means for reads and for writes; knows no table.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -29,6 +29,7 @@ from .url import PostgresSettings
 _log = logging.getLogger("sequential")
 
 Row = tuple[Any, ...]
+R = TypeVar("R")
 
 _TRIES = 3  # where a lost connection leaves nothing open
 _NAME = "sequential "  # begins the names of our pools
@@ -107,9 +108,19 @@ class Connections:
             StorageUnavailable: Nothing was written; the server is down, or busy.
             StorageRefused: Nothing was written; the server says no.
         """
+        return self._writing(lambda connection: _run(connection.writer, query, values))
+
+    def write_all(self, query: bytes, several: Sequence[Sequence[object]]) -> list[list[Row]]:
+        """Run a statement that writes once with each of *several* values; return the rows of each.
+
+        All are applied, or none. Raises as `write` does.
+        """
+        return self._writing(lambda connection: _run_all(connection, query, several))
+
+    def _writing(self, act: Callable[[_Connection], R]) -> R:
         with self._one() as connection:
             try:
-                return _run(connection.writer, query, values)
+                return act(connection)
             except psycopg.errors.UniqueViolation:
                 raise
             except DRIVER_ERRORS as error:
@@ -274,6 +285,25 @@ def _run(
             # Whatever is still under way on it, nobody will read the answer.
             cursor.connection.close()
         raise
+
+
+def _run_all(
+    connection: _Connection, query: bytes, several: Sequence[Sequence[object]]
+) -> list[list[Row]]:
+    cursor, found = connection.writer, list[list[Row]]()
+    try:
+        with connection.transaction():
+            cursor.executemany(query, several, returning=True)
+            more: bool | None = True
+            while more:
+                found.append(cursor.fetchall())
+                more = cursor.nextset()
+    except BaseException:
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            # Whatever is still under way on it, nobody will read the answer.
+            connection.close()
+        raise
+    return found
 
 
 def _is_alive(connection: _Connection) -> bool:

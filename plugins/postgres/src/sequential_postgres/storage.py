@@ -101,25 +101,35 @@ class PostgresStorage:
 
     def create(self, run: Run, steps: Sequence[StepRecord] = ()) -> Run:
         """Store *run* if its id is free; return what is stored under the id either way."""
-        tags = _digests(run.tags)
-        values = (
-            *_creating(run, self._time.bound()),
-            *_appending(steps),
-            tags,
-            tags,
-            *self._time.bound(),
-        )
-        statement = self._sql.create[min(len(steps), 2)]
+        values, statement = self._creation(run, steps), self._sql.create[min(len(steps), 2)]
         while True:
-            rows = self._write(statement, values, run.run_id, steps)
-            if rows:
-                wake, created, now = rows[0]
-                self._time.told(now)
-                return evolve(run, version=1, wake=_at(wake), created=created)
-            loaded = self.load(run.run_id)
+            stored = self._created(run, self._write(statement, values, run.run_id, steps))
             # None if it was purged in between: then the id is free again.
-            if loaded is not None:
-                return loaded.run
+            if stored is not None:
+                return stored
+
+    def create_all(self, runs: Sequence[Run]) -> Sequence[Run]:
+        """Do as `create` for each of *runs*, in one transaction."""
+        several = [self._creation(run, ()) for run in runs]
+        found = self._connections.write_all(self._sql.create[0], several) if runs else ()
+        return [
+            self._created(run, rows) or self.create(run)
+            for run, rows in zip(runs, found, strict=True)
+        ]
+
+    def _creation(self, run: Run, steps: Sequence[StepRecord]) -> Row:
+        tags = _digests(run.tags)
+        time = self._time.bound()
+        return (*_creating(run, time), *_appending(steps), tags, tags, *time)
+
+    def _created(self, run: Run, rows: Sequence[Row]) -> Run | None:
+        """Return what is stored under the id of *run*; *rows* say if it is *run*."""
+        if not rows:
+            loaded = self.load(run.run_id)
+            return None if loaded is None else loaded.run
+        wake, created, now = rows[0]
+        self._time.told(now)
+        return evolve(run, version=1, wake=_at(wake), created=created)
 
     def load(self, run_id: str, after: int = 0) -> Loaded | None:
         """Return one consistent snapshot, or None if there is no such run."""
