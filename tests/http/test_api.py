@@ -29,6 +29,7 @@ from sequential.errors import (
     StorageUnavailable,
     ValueCorrupt,
 )
+from sequential.outcomes import Cancelled
 from sequential.testing import FakeClock
 from sequential_http.access import Access, Authorise, Tokens
 from sequential_http.openapi import document
