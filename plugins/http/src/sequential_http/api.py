@@ -34,6 +34,7 @@ _PAGE = 100
 _MOST_PAGES = 20  # of runs of others, until one is asked to look for less
 _HEAD_ONLY = 1 << 30  # no generation has as many steps
 _MOST_TAGS = 32
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 _LONGEST = 100 * 365 * 86_400  # seconds until a deadline: a moment that every clock can show
 
 
@@ -244,8 +245,9 @@ def _deadline(given: Any) -> datetime | timedelta | None:
     try:
         if isinstance(given, str):
             moment = datetime.fromisoformat(given)
-            if moment.tzinfo is not None and moment.timestamp() >= 0:
-                return moment
+            if moment.tzinfo is not None:
+                # What is over is over, however long: storages know no time before 1970.
+                return max(moment, _EARLIEST)
         elif type(given) in (int, float) and 0 < given <= _LONGEST:
             return timedelta(seconds=given)
     except (ValueError, OverflowError, OSError):
