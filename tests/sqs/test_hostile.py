@@ -96,10 +96,7 @@ class Campaign:
     # -- who listens
 
     def handle(self, run_id: str) -> Any:
-        outcome = self.worker.execute(run_id)
-        if isinstance(outcome, Completed):
-            self.worker.tidy(run_id)
-        return outcome
+        return self.worker.resume(run_id)
 
     def deliver_to_worker(self) -> None:
         for received in self.queue.receive(1):
