@@ -130,7 +130,7 @@ def test_a_report_says_what_happened_and_how_to_see_it_again() -> None:
     seed = first_failure()
     said = report(seed)
     assert f"seed {seed}: AssertionError: I12" in said
-    assert "park until now" in said
+    assert "commit: park until" in said
     assert said.endswith(f"python -m tests.simulation {seed}")
     assert len(said.splitlines()) < 60
 

@@ -118,7 +118,7 @@ class Traffic:
         failovers, clocks = draw((0.0, 0.0, 0.0, 0.5, 2.0)), draw((0.0, 0.0, 1.0))
         self._clocks = bool(clocks)
         self.memory.steady = not clocks
-        self.room = draw((ROOM, ROOM, 1))
+        self.room = draw((ROOM, 1, 1))
         self._runs = 1 + draw((0, 0, 0, 0, 1, 1, 1, 2, 3, 7))
         self.length = 20 + self.choices.below(121)
         self.menu = self.menu_of(deploys, failovers, clocks)
