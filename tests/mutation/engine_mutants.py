@@ -130,8 +130,8 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "a warm frame is not given what others recorded",
         "_invoke",
-        "        turn.player.catch_up(loaded.run, steps)\n",
-        "",
+        "    return turn.player.catch_up(loaded.run, steps)\n",
+        "    return True\n",
         f"{_INVOKE}test_a_warm_frame_that_was_overtaken_catches_up",
     ),
     mutant(

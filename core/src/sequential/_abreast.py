@@ -47,9 +47,10 @@ class _Task(NamedTuple):
 
 
 class Came(NamedTuple):
-    """What the step of *strand* came to, or what keeps it from going on."""
+    """What the step of *strand* at *position* came to, or what keeps it from going on."""
 
     strand: Strand
+    position: str
     how: Settled | OutOfTime | Trouble
 
 
@@ -119,6 +120,8 @@ class Abreast:
         self._waits.pop(position, None)
         self._left.pop(position, None)
         self._children.pop(position, None)
+        if isinstance(self._odd, Came) and self._odd.position == position:
+            self._odd = None
         if self._flying.pop(position, None) is not None:
             yield Abandon(position)
 
@@ -316,7 +319,7 @@ class Abreast:
             except StopIteration as stop:
                 return self._came(task, stop.value)
             except (Obstacle, ToolNotFound, ValuesError) as trouble:
-                return Came(task.strand, trouble)
+                return Came(task.strand, task.position, trouble)
             if isinstance(request, Perform):
                 yield Start(request.call, request.run)
                 self._flying[task.position] = task
@@ -334,11 +337,11 @@ class Abreast:
 
     def _came(self, task: _Task, how: Ways) -> Came | None:
         if isinstance(how, OutOfTime):
-            return Came(task.strand, how)
+            return Came(task.strand, task.position, how)
         if isinstance(how, Settled):
             self._strands.pop(task.position, None)
             self._left.pop(task.position, None)
-            return Came(task.strand, how)
+            return Came(task.strand, task.position, how)
         if how.open.kind is StepKind.CHILD:
             self._children[task.position] = how
         else:

@@ -133,15 +133,18 @@ class Player:
             over = self._feed(run, strand, record, data)
         return over
 
-    def catch_up(self, run: Run, records: Iterable[StepRecord]) -> None:
-        """Have *records* ready too, which were added to *run* elsewhere."""
-        self.ready.extend(records)
-        self._later, self._live = None, False
+    def catch_up(self, run: Run, records: Iterable[StepRecord]) -> bool:
+        """Have *records* ready too, which were added to *run* elsewhere; False if it cannot be."""
         if self.strands is not None:
             scope = self.strands.scope
+            if any(new != (each in run.patches) for each, new in scope.patches.items()):
+                return False  # elsewhere it may have gone the other way of a patch
             scope.patches.update(dict.fromkeys(run.patches, True))
             # What was said here since is older than what is stored.
             scope.said = self._said = None
+        self.ready.extend(records)
+        self._later, self._live = None, False
+        return True
 
     def recorded(self, records: Iterable[StepRecord]) -> None:
         """Have *records* ready, which were recorded just now: what follows them is no replay."""

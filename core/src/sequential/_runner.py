@@ -136,8 +136,7 @@ class Turn:
             elif isinstance(came.how, OutOfTime):
                 self._closing = self._why_closing()
             else:
-                assert came.strand.asked is not None
-                self._troubles[came.strand.asked.position] = came.how
+                self._troubles[came.position] = came.how
 
     def _meanwhile(self, abreast: Abreast) -> Requests[None]:
         """Save what a crash must not make anew, and look for messages, while others go on."""
