@@ -168,9 +168,8 @@ def _catches_up(turn: Turn, stood: Run, loaded: Loaded) -> bool:
         return False
     if _damage(loaded.run, steps, cursor):
         return False
-    if not steps:
-        return True
-    turn.holding.newest = steps[-1].op_id
+    if steps:
+        turn.holding.newest = steps[-1].op_id
     return turn.player.catch_up(loaded.run, steps)
 
 
