@@ -130,15 +130,15 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "a warm frame is not given what others recorded",
         "_invoke",
-        "        turn.player.catch_up(loaded.run, steps)\n",
-        "",
+        "    return turn.player.catch_up(loaded.run, steps)\n",
+        "    return True\n",
         f"{_INVOKE}test_a_warm_frame_that_was_overtaken_catches_up",
     ),
     mutant(
         "a warm frame says its old progress again",
         "_player",
-        "            scope.said = self._said = None\n",
-        "            pass\n",
+        "                scope.said = self._said = None\n",
+        "                pass\n",
         f"{_WARM}test_a_warm_flow_that_catches_up_does_not_say_its_old_progress",
     ),
     mutant(

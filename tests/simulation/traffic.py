@@ -15,7 +15,7 @@ from sequential._model import At, Run, Status, evolve
 from sequential._outcomes import Lost
 from sequential._outside import Outside
 from sequential._protocol import NOW, Terms, claimed, holds
-from sequential._requests import Commit, Create, Perform, Start
+from sequential._requests import Commit, Create, CreateAll, Perform, Start
 from sequential.errors import StorageError
 from sequential.testing import FakeClock
 from sequential.testing._stage import Invocation, Process, Stage
@@ -272,9 +272,10 @@ class Traffic:
         Nobody may know of them.
         """
         request, held = invocation.request, self._held.get(invocation)
-        if isinstance(request, Create):
+        if isinstance(request, (Create, CreateAll)):
+            runs = request.runs if isinstance(request, CreateAll) else (request.run,)
             if held is None or not holds(self.memory.stored(held.run_id), held):
-                self.memory.families.strays.add(request.run.run_id)
+                self.memory.families.strays.update(run.run_id for run in runs)
         elif isinstance(request, (Perform, Start, Commit)):
             # A commit may be to the record of another run: to tell it something.
             own = request.run.run_id == invocation.run_id

@@ -169,9 +169,8 @@ def _catches_up(turn: Turn, stood: Run, loaded: Loaded) -> bool:
     if _damage(loaded.run, steps, cursor):
         return False
     if steps:
-        turn.player.catch_up(loaded.run, steps)
         turn.holding.newest = steps[-1].op_id
-    return True
+    return turn.player.catch_up(loaded.run, steps)
 
 
 def _newest(loaded: Loaded) -> str:

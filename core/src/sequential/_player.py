@@ -8,7 +8,7 @@ of requests only because a large value may have to be fetched.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,15 +133,18 @@ class Player:
             over = self._feed(run, strand, record, data)
         return over
 
-    def catch_up(self, run: Run, records: Iterable[StepRecord]) -> None:
-        """Have *records* ready too, which were added to *run* elsewhere."""
-        self.ready.extend(records)
-        self._later, self._live = None, False
+    def catch_up(self, run: Run, records: Sequence[StepRecord]) -> bool:
+        """Have *records* ready too, which were added to *run* elsewhere; False if it cannot be."""
         if self.strands is not None:
             scope = self.strands.scope
+            if any(new != (each in run.patches) for each, new in scope.patches.items()):
+                return False  # elsewhere it may have gone the other way of a patch
             scope.patches.update(dict.fromkeys(run.patches, True))
-            # What was said here since is older than what is stored.
-            scope.said = self._said = None
+            if records:  # what was said here since is older than what is stored
+                scope.said = self._said = None
+        self.ready.extend(records)
+        self._later, self._live = None, False
+        return True
 
     def recorded(self, records: Iterable[StepRecord]) -> None:
         """Have *records* ready, which were recorded just now: what follows them is no replay."""
