@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sequential import (
+    Registry,
     SignalTimedOut,
     Steps,
     ToolContext,
@@ -27,14 +28,17 @@ from sequential import (
     sleep,
     sleep_until,
     tool,
+    tool_call,
     wait_for_signal,
 )
+from sequential._memory import MemoryStorage
 from sequential._model import Status
 from sequential._outcomes import Blocked, Completed, Failed, Lost, Paused
 from sequential._requests import Await, Commit, Request
 from sequential.errors import StorageUnavailable
-from sequential.testing import crash_everywhere, verify_replay
+from sequential.testing import FakeClock, crash_everywhere, verify_replay
 from sequential.testing._faulty import Fault, FaultyStorage
+from sequential.testing._stage import Stage as Staged
 from tests.core.branches import (
     STYLES,
     add,
@@ -856,3 +860,24 @@ def test_a_deadline_beyond_what_a_thread_can_wait_for_is_no_error(stage: AppStag
         return (yield race(sleep_until(datetime(9999, 1, 1, tzinfo=UTC)), short()))
 
     assert stage.app().run(both) == (1, 1)
+
+
+def test_what_keeps_a_step_from_going_on_is_forgotten_with_the_step() -> None:
+    registry, clock = Registry(), FakeClock()
+
+    @tool("t", "there", registry=registry)
+    def there() -> str:
+        return "first"
+
+    @flow(name="racing", registry=registry)
+    async def racing() -> Any:
+        raced, _ = await gather(race(there(), tool_call("t", "gone")), sleep(60))
+        return raced.value
+
+    staged = Staged(registry, MemoryStorage(clock), clock)
+    staged.start("racing")
+    process = staged.process()
+    process.together = lambda: True
+    assert isinstance(process.execute(), Paused)
+    clock.advance(60)
+    assert process.execute() == Completed("r", "first")

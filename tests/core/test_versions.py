@@ -416,6 +416,25 @@ def test_a_run_that_new_code_left_without_a_step_may_go_the_old_way(leaves: str)
     ]  # fmt: skip
 
 
+def test_a_flow_that_is_kept_warm_does_not_insist_on_a_way_without_a_step() -> None:
+    async def patched_before_waiting() -> Any:
+        if patched("x"):
+            await tool_call("t", "note", {"text": "new"})
+        return await wait_for_signal("go")
+
+    clock = FakeClock()
+    stage = Staged(deployed(waiting), MemoryStorage(clock), clock)
+    process = stage.process(registry=deployed(patched_before_waiting))
+    stage.start("f")
+    process.stopping = True
+    process.execute()
+    assert process.warm
+    stage.process().execute()
+    stage.outside.send("r", "s", "go", 1)
+    process.stopping = False
+    assert process.execute() == Completed("r", 1)
+
+
 @pytest.mark.parametrize(("copied", "patches"), [(1, ("x",)), (0, ())])
 def test_a_retry_that_copies_nothing_may_go_either_way(
     copied: int, patches: tuple[str, ...]

@@ -152,6 +152,14 @@ PATCHES: tuple[Mutant, ...] = (
         SIMULATOR,
     ),
     mutant(
+        "a flow that is kept warm insists on its way",
+        "_invoke",
+        "    if turn.player.went(loaded.run) is not loaded.run:",
+        "    if turn is None:",
+        "tests/core/test_versions.py::"
+        "test_a_flow_that_is_kept_warm_does_not_insist_on_a_way_without_a_step",
+    ),
+    mutant(
         "a retry of everything keeps the ways of before",
         "_protocol",
         "        patches=run.patches if copied else (),",

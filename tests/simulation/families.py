@@ -97,10 +97,10 @@ class Families:
         self._ops[run.run_id] = op
         self._begun[above.run_id].append((run.run_id, above.generation))
 
-    def _op_at(self, run: Run, position: str) -> Op | None:
-        """Return the operation of the program that stands at *position*."""
+    def _op_at(self, run: Run, position: str, moment: int = -1) -> Op | None:
+        """Return the operation of the program that stood at *position* at that *moment*."""
         program: Program = json.loads(run.input.data)
-        if self._watched[run.run_id].family == Code.CHANGED.family:
+        if self._watched[run.run_id].past[moment].family == Code.CHANGED.family:
             program = [EXTRA, *program]
         at, *inner = map(int, position.split("."))
         found = _steps(program)[at : at + 1]
@@ -198,7 +198,7 @@ class Families:
             op = self._ops[child_id]
             child = self._stored(child_id).parent
             # Changed code may ask for something else there, and leaves it as it is.
-            asked = child is not None and self._op_at(parent, child.position) == op
+            asked = child is not None and self._op_at(parent, child.position, -2) == op
             if generation == parent.generation and asked and op[-1] == "cancel":
                 told = any(each.startswith(CANCEL) for each in self._arrived[child_id])
                 assert told or self._ends[child_id], "I19 a child was not told to stop"
