@@ -115,9 +115,7 @@ class Abreast:
 
     def forget(self, position: str) -> Requests[None]:
         """Leave out the step at *position*: it is needed no more."""
-        strand = self._strands.pop(position, None)
-        if isinstance(self._odd, Came) and self._odd.strand is strand:
-            self._odd = None
+        self._strands.pop(position, None)
         self._resting.pop(position, None)
         self._waits.pop(position, None)
         self._left.pop(position, None)

@@ -166,9 +166,6 @@ def _catches_up(turn: Turn, stood: Run, loaded: Loaded) -> bool:
     last = steps.pop(0).op_id if cursor and steps else ""
     if loaded.run.generation != stood.generation or last != turn.holding.newest:
         return False
-    if turn.player.went(loaded.run) is not loaded.run:
-        # It went the way of a patch, and no step of it was kept: other code may have gone another.
-        return False
     if _damage(loaded.run, steps, cursor):
         return False
     if steps:
