@@ -153,9 +153,9 @@ PATCHES: tuple[Mutant, ...] = (
     ),
     mutant(
         "a flow that is kept warm insists on its way",
-        "_invoke",
-        "    if turn.player.went(loaded.run) is not loaded.run:",
-        "    if turn is None:",
+        "_player",
+        "            if any(new != (each in run.patches) for each, new in scope.patches.items()):",
+        "            if run is None:",
         "tests/core/test_versions.py::"
         "test_a_flow_that_is_kept_warm_does_not_insist_on_a_way_without_a_step",
     ),
