@@ -103,6 +103,8 @@ nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests", "browser", "docs", "wheels", "minimums"]
 
+# Tests start hundreds of processes, and each would compile every library anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # uv would otherwise fetch an interpreter that is missing.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 

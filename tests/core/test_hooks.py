@@ -288,7 +288,7 @@ def test_a_payload_codec_goes_around_every_value(registry: Registry, tmp_path: A
     url, plugins = f"sqlite:///{tmp_path}/x.db", (Brings(Flips()), Answers(ToolResult("secret")))
     registered = asks(registry)
     with opened(registry, *plugins, storage=url, payload=["flip"]) as app:
-        assert app.run(registered, {"n": 4711}, run_id="r") == "secret"
+        assert app.run(registered, {"n": 471108151623}, run_id="r") == "secret"
         run, (step,) = app.get("r"), app.steps("r")
         assert run.result is not None
         for payload in (run.input, run.result, step.value):
@@ -296,7 +296,7 @@ def test_a_payload_codec_goes_around_every_value(registry: Registry, tmp_path: A
             assert payload.data.startswith(b"r/")
     whole = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"secret" not in whole
-    assert b"4711" not in whole
+    assert b"471108151623" not in whole
 
 
 def test_a_codec_that_left_the_order_still_reads(registry: Registry, tmp_path: Any) -> None:
