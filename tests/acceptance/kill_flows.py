@@ -115,7 +115,7 @@ async def tended(context: ToolContext, number: int) -> str:
 def slow(context: ToolContext) -> str:
     """Take longer than a third of the lease, so that it is renewed."""
     token = _begin(context, "slow")
-    time.sleep(0.6)
+    time.sleep(0.45)
     _say("effect", token, context, "slow")
     return token
 
