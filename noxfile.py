@@ -1,7 +1,7 @@
 """Every check of the project, each in an environment of its own.
 
 `nox` runs what a change must pass; `browser` where there is one. By name: `coverage`, `bench`,
-`simulate`, `chaos`, `phoenix`.
+`simulate`, `chaos`, `phoenix`, and the tests on a Python between the lowest and the highest.
 Pythons are the ones the core's classifiers name, as far as this machine has them;
 none is ever downloaded.
 """
@@ -101,8 +101,6 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "types", "tests", "browser", "docs", "wheels", "minimums"]
-
 # Tests start hundreds of processes, and each would compile every library anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # uv would otherwise fetch an interpreter that is missing.
@@ -145,7 +143,10 @@ def present_pythons() -> dict[str, str]:
 PYTHONS = present_pythons()
 if not PYTHONS:
     raise SystemExit(f"no working Python {CORE['project']['requires-python']} on PATH or in pyenv")
-LOWEST = next(iter(PYTHONS))
+LOWEST, HIGHEST = next(iter(PYTHONS)), next(reversed(PYTHONS))
+# What lies between the lowest and the highest Python is tested by name.
+TESTED = dict.fromkeys(f"tests-{version}" for version in (LOWEST, HIGHEST))
+nox.options.sessions = ["lint", "types", *TESTED, "browser", "docs", "wheels", "minimums"]
 # nox and uv look for `python3.12` on PATH; the interpreters that proved to work come before shims.
 for python in PYTHONS.values():
     os.environ["PATH"] = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"

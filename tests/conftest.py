@@ -3,6 +3,7 @@
 A fixture plugin is loaded because it is there: a new one needs no line in this file.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,3 +16,12 @@ settings.register_profile("sequential", settings.default, deadline=None)
 # For `nox -s simulate`, which has the time.
 settings.register_profile("simulate", settings.get_profile("sequential"), max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "sequential"))
+
+
+def pytest_collection_finish() -> None:
+    """Tell the collector of garbage that thousands of tests and all that they import are none.
+
+    Streamlit lets it look through everything after each page.
+    """
+    gc.collect()
+    gc.freeze()

@@ -46,6 +46,7 @@ class TestS3(OnS3, StorageContract):
         return s3_url
 
 
+@pytest.mark.chaos
 class TestLockedMoto(OnS3, Finding, Racing, Modelled):
     """Another server's conditions, listings and keys. The rest is our own code: once is enough."""
 
