@@ -66,8 +66,13 @@ SERVERS = (
     "--ignore=tests/s3",
     "--ignore=tests/sqs",
 )
-# With the oldest libraries: what asks them everything, not what asks the same a hundred times.
+# With the oldest libraries: what asks them everything, not what asks the same a hundred times, or
+# asks the engine alone.
 ASKED_OFTEN = (
+    *(
+        f"--ignore-glob=*/tests/core/test_{name}.py"
+        for name in ("abreast", "bad_input", "child*", "invoke", "parallel", "patterns", "strands")
+    ),
     "--ignore=tests/s3/test_rounds.py",
     "--ignore=tests/s3/test_storage.py",
     "--ignore=tests/s3/test_wakes.py",
