@@ -3,7 +3,6 @@
 A fixture plugin is loaded because it is there: a new one needs no line in this file.
 """
 
-import gc
 import os
 from pathlib import Path
 
@@ -14,14 +13,5 @@ pytest_plugins = [f"tests.{path.stem}" for path in sorted(Path(__file__).parent.
 # A busy machine is not a bug of the code under test; the suite has a timeout of its own.
 settings.register_profile("sequential", settings.default, deadline=None)
 # For `nox -s simulate`, which has the time.
-settings.register_profile("simulate", settings.get_profile("sequential"), max_examples=1_000)
+settings.register_profile("simulate", settings.get_profile("sequential"), max_examples=4_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "sequential"))
-
-
-def pytest_collection_finish() -> None:
-    """Tell the collector of garbage that thousands of tests and all that they import are none.
-
-    Streamlit lets it look through everything after each page.
-    """
-    gc.collect()
-    gc.freeze()
