@@ -35,15 +35,12 @@ from ._replay import Check
 from ._requests import Engine
 from ._run_id import check_run_id
 from ._span_store import SpanStore
-from ._storage import Page, Probe, Storage, ValuePlace
+from ._storage import RECORD_ONLY, Page, Probe, Storage, ValuePlace
 from ._targets import import_modules
 from ._transport import ResumeTransport
 from .errors import ConfigError, FlowNotFound, RunMissing, ValueCorrupt
 
 T = TypeVar("T")
-
-_RECORD_ONLY = 1 << 30
-"""No generation has as many steps: asked for those after it, a storage reads the record alone."""
 
 
 class Opened:
@@ -210,7 +207,7 @@ class Opened:
         Raises:
             RunMissing: There is no such run.
         """
-        loaded = self.storage.load(check_run_id(run_id), _RECORD_ONLY)
+        loaded = self.storage.load(check_run_id(run_id), RECORD_ONLY)
         if loaded is None:
             raise RunMissing(run_id)
         return loaded.run

@@ -15,13 +15,10 @@ from ._payload import RECORD_LIMIT, Place
 from ._ref import LoadStep, Ref
 from ._requests import Engine, Fetch, Load, Requests, Store
 from ._steps import ToolStep
-from ._storage import Loaded
+from ._storage import RECORD_ONLY, Loaded
 from .errors import RefGone, ValueCorrupt
 
 T = TypeVar("T")
-
-_RECORD_ONLY = 1 << 30
-"""No generation has as many steps: asked for those after it, a storage reads the record alone."""
 
 
 def apart(engine: Engine, run: Run, part: str, data: bytes) -> Requests[bytes]:
@@ -59,7 +56,7 @@ def encoded(engine: Engine, ref: Ref[Any]) -> Requests[bytes]:
     try:
         data = yield Fetch(run_id, digest)
     except ValueCorrupt:
-        found: Loaded | None = yield Load(run_id, _RECORD_ONLY)
+        found: Loaded | None = yield Load(run_id, RECORD_ONLY)
         if found is None or found.run.status is Status.PURGED:
             raise RefGone(run_id, address.words) from None
         raise

@@ -12,6 +12,9 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from ._model import Run, Status, StepRecord
 
+RECORD_ONLY = 1 << 30
+"""No generation has as many steps: asked for those after it, `load` reads the record alone."""
+
 
 class Loaded(NamedTuple):
     """One consistent snapshot of a run.

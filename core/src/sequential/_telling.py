@@ -18,7 +18,7 @@ from ._model import ENDED_STATUSES, At, ErrorValue, Message, Payload, Run, Statu
 from ._payload import RECORD_LIMIT, Place, result_place
 from ._protocol import CANCEL, CHILD, has_room, message, notice_deferred, notice_sent
 from ._requests import Commit, Create, CreateAll, Engine, Fetch, Load, Requests, Send, Store, World
-from ._storage import STALE, Loaded
+from ._storage import RECORD_ONLY, STALE, Loaded
 from .errors import (
     NotDecodable,
     OutcomeUnknown,
@@ -28,9 +28,6 @@ from .errors import (
     ValueCorrupt,
     ValuesError,
 )
-
-_RECORD_ONLY = 1 << 30
-"""No generation has as many steps: asked for those after it, a storage reads the record alone."""
 
 
 class Notice(NamedTuple):
@@ -138,7 +135,7 @@ def _remember(engine: Engine, world: World, run: Run, later: float | None) -> Re
         answer = yield Commit(evolve(sent, op_id=world.token()), run, ())
         if answer is not STALE:
             return
-        found: Loaded | None = yield Load(run.run_id, _RECORD_ONLY)
+        found: Loaded | None = yield Load(run.run_id, RECORD_ONLY)
         if found is None:
             return
         run = found.run
@@ -170,7 +167,7 @@ def _deliver(
     pauses, unknown = iter(PAUSES), False
     while True:
         try:
-            found: Loaded | None = yield Load(run_id, _RECORD_ONLY)
+            found: Loaded | None = yield Load(run_id, RECORD_ONLY)
             if found is None:
                 return _done(letters)
             wanted = yield from _with_letters(engine, found, letters)

@@ -13,13 +13,10 @@ from contextlib import suppress
 from itertools import chain
 
 from ._model import Run, Status, StepRecord
-from ._storage import Loaded, Page, Probe, Query, Stale, Storage, ValuePlace
+from ._storage import RECORD_ONLY, Loaded, Page, Probe, Query, Stale, Storage, ValuePlace
 from ._storage_probe import try_contract
 from ._storage_rules import is_same
 from .errors import ValueCorrupt
-
-_RECORD_ONLY = 1 << 30
-"""No generation has as many steps: asked for those after it, a storage reads the record alone."""
 
 
 class ValuesElsewhere:
@@ -94,7 +91,7 @@ class ValuesElsewhere:
         may be that of another deployment's run.
         """
         if expect.status is Status.PURGED:
-            loaded = self._runs.load(expect.run_id, _RECORD_ONLY)
+            loaded = self._runs.load(expect.run_id, RECORD_ONLY)
             if loaded is None or not is_same(loaded.run, expect):
                 return False
             self._values.drop_values(self._owner(expect.run_id))

@@ -25,7 +25,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .._model import ENDED_STATUSES, Run, Status, StepRecord
-from .._storage import Loaded, Query, Storage
+from .._storage import RECORD_ONLY, Loaded, Query, Storage
 from .._storage_rules import MAX_PAGE
 from ..errors import RecordCorrupt
 from .file import FIRST, LAST, Known, Place, ProjectionFile
@@ -43,8 +43,6 @@ LOOKED_AGAIN = 50
 
 _UNSETTLED = (Status.PAUSED, Status.RUNNING, Status.QUARANTINED)
 _SETTLED = (*sorted(ENDED_STATUSES), Status.PURGED)
-_RECORD_ONLY = 1 << 30
-"""No generation has as many steps: asked for those after it, a storage reads the record alone."""
 
 
 class Copied(NamedTuple):
@@ -174,10 +172,10 @@ class Projector:
     def _time(self) -> float | None:
         """Return the source's time, which only a loaded run tells; None if there is no run."""
         newest = self._into.newest()
-        loaded = None if newest is None else self._source.load(newest, _RECORD_ONLY)
+        loaded = None if newest is None else self._source.load(newest, RECORD_ONLY)
         if loaded is None:
             for run in self._source.find(Query(limit=1)).runs:
-                loaded = self._source.load(run.run_id, _RECORD_ONLY)
+                loaded = self._source.load(run.run_id, RECORD_ONLY)
         return None if loaded is None else loaded.now
 
 

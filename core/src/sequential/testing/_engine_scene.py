@@ -16,7 +16,7 @@ from .._leases import Lease
 from .._model import ENDED_STATUSES, At, Run, Status, StepRecord
 from .._outcomes import Outcome
 from .._protocol import Terms
-from .._storage import Loaded, Storage
+from .._storage import RECORD_ONLY, Loaded, Storage
 from ..errors import RunStatusWrong, StorageError
 from ._clock import FakeClock
 from ._engine_flows import Places, ProcessLost, make_registry
@@ -40,7 +40,6 @@ HOLD = 30.0
 
 _RUN = "r"
 _WATCH = "watch"
-_RECORD_ONLY = 1 << 30
 _MOST_TURNS = 40
 _MOST_REQUESTS = 1000
 
@@ -176,7 +175,7 @@ class Scene:
 
     def now(self) -> float:
         """Return the storage's time."""
-        return _there(self.storage.load(_WATCH, _RECORD_ONLY)).now
+        return _there(self.storage.load(_WATCH, RECORD_ONLY)).now
 
     def let_pass(self, seconds: float) -> None:
         """Let *seconds* pass here and there, whether or not the storage follows this clock."""
@@ -203,7 +202,7 @@ class Scene:
 
     def look(self) -> Loaded | None:
         """Return the stored record and the time, if there is any; each look is a request."""
-        return self.storage.load(_RUN, _RECORD_ONLY)
+        return self.storage.load(_RUN, RECORD_ONLY)
 
     @property
     def run(self) -> Run:
