@@ -28,8 +28,9 @@ from ._model import (
     StepKind,
     StepOutcome,
 )
+from ._obstacle import Obstacle
 from ._payload import RECORD_LIMIT, input_place
-from ._player import Obstacle, Player
+from ._player import Player
 from ._protocol import CHILD, NOW, Gain, keep
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Requests, Send, Store

@@ -23,6 +23,7 @@ from ._model import (
     StepRecord,
     evolve,
 )
+from ._obstacle import Obstacle
 from ._outcomes import (
     Blocked,
     Busy,
@@ -38,7 +39,7 @@ from ._outcomes import (
     Quarantined,
 )
 from ._payload import result_place
-from ._player import Obstacle, Player
+from ._player import Player
 from ._protocol import block, give_up, is_due, release
 from ._redaction import redacted_text
 from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World

@@ -12,34 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import _codec, _typed
+from . import _codec
 from ._attempts import compared_input
 from ._events import Spent
-from ._failure import child_error, tool_error
 from ._flow import Flow
 from ._frame import Frame
 from ._kept import seeds_of
-from ._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
+from ._model import Payload, Run, StepKind, StepRecord, evolve
+from ._obstacle import Obstacle
 from ._payload import Place, input_place, progress_place, value_place
-from ._referring import shape_of
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
+from ._replies import reply
 from ._requests import Engine, Fetch, Requests
-from ._run_id import child_run_id
 from ._scope import Scope
-from ._steps import NO_DEFAULT, ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
+from ._steps import ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from ._strands import Ended, Strand, Strands
 from ._tools import DEFAULT_OPTIONS
-from .errors import FlowChanged, InputMismatch, NotAStep, RunCancelled, SignalTimedOut, ValuesError
-
-
-class Obstacle(Exception):
-    """Something that a deploy or a person must remove before the run can go on."""
-
-    def __init__(self, reason: str, message: str, lines: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.diff = lines
+from .errors import FlowChanged, InputMismatch, NotAStep, RunCancelled, ValuesError
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +71,9 @@ class Player:
         self._thrown: list[tuple[BaseException, str]] = []
 
     @property
-    def frame(self) -> Frame | None:
-        """The flow's own generator or coroutine, once it was called."""
-        return None if self.strands is None else self.strands.root.frame
-
-    @property
     def waiting(self) -> Mapping[str, Strand]:
         """What the flow waits for, by position, in the order in which it was asked for."""
         return {} if self.strands is None else self.strands.waiting
-
-    @property
-    def _dropped(self) -> Mapping[str, None]:
-        return {} if self.strands is None else self.strands.dropped
 
     @property
     def unneeded(self) -> bool:
@@ -273,13 +253,14 @@ class Player:
 
     def _feed(self, run: Run, strand: Strand, record: StepRecord, data: bytes) -> Over | None:
         try:
-            given = self._reply(run, strand.step, record, data)
+            given = reply(self.engine.registry, run, strand.step, record, data)
         except ValuesError as unfit:
             raise Obstacle("result", f"step {record.position}: {unfit}") from unfit
         assert self.strands is not None
         if given.error is not None:
             self._thrown.append((given.error, record.position))
-            if record.outcome is StepOutcome.CANCELLED:
+            if isinstance(given.error, RunCancelled):
+                self.strands.revoke(given.error)
                 self.strands.forgo(strand)
         if self.engine.observed:
             self.spent = self.spent.plus(record)
@@ -295,54 +276,9 @@ class Player:
 
     def _is_before(self, positions: Iterable[str]) -> bool:
         """Tell whether the flow has not come to all of *positions* yet."""
-        asked, dropped = self.waiting, self._dropped
+        assert self.strands is not None
+        asked, dropped = self.strands.waiting, self.strands.dropped
         return any(each not in asked and each not in dropped for each in positions)
-
-    def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
-        outcome = record.outcome
-        if outcome is StepOutcome.CANCELLED:
-            cancel = RunCancelled(run.run_id, _reason(data))
-            assert self.strands is not None
-            self.strands.revoke(cancel)
-            return Ended(error=cancel)
-        if isinstance(step, ToolStep):
-            return self._answered(step, record, data)
-        if isinstance(step, SignalStep):
-            return self._signalled(step, outcome, data)
-        if isinstance(step, ChildStep):
-            return self._child_ended(run, step, record, data)
-        return Ended()
-
-    def _answered(self, step: ToolStep[Any], record: StepRecord, data: bytes) -> Ended:
-        if record.outcome is StepOutcome.ERROR:
-            failed = tool_error(record.tool, data, record.attempts)
-            if step.errors == "return":
-                return Ended({"__error": failed.message or failed.type})
-            return Ended(error=failed)
-        tool = self.engine.registry.tools.get((step.category, step.name))
-        shape = shape_of(step) if tool is None else tool.result
-        value = _codec.decode(data)
-        return Ended(value if shape is None else shape.read(value))
-
-    def _child_ended(
-        self, run: Run, step: ChildStep[Any], record: StepRecord, data: bytes
-    ) -> Ended:
-        if record.outcome is StepOutcome.ERROR:
-            run_id = child_run_id(run, record.position, step.run_id)
-            error = child_error(step.flow, run_id, data)
-            returns = step.errors == "return"
-            return Ended({"__error": str(error)}) if returns else Ended(error=error)
-        value = _codec.decode(data)
-        flow = self.engine.registry.flows.get(step.flow)
-        shape = None if flow is None or not step.waits else flow.result
-        return Ended(value if shape is None else shape.read(value))
-
-    def _signalled(self, step: SignalStep[Any], outcome: StepOutcome, data: bytes) -> Ended:
-        if outcome is StepOutcome.TIMEOUT:
-            late = step.default is NO_DEFAULT
-            return Ended(error=SignalTimedOut(step.name)) if late else Ended(step.default)
-        shape = _typed.shape_of(step.annotation, where=f"signal {step.name!r}")
-        return Ended(shape.read(_codec.decode(data)))
 
     def _unwrapped(self, payload: Payload, place: Place) -> Requests[bytes]:
         try:
@@ -351,17 +287,6 @@ class Player:
             return self.engine.payloads.unwrap(payload, place)
         except ValuesError as error:
             raise Obstacle("corrupt", str(error)) from error
-
-    def refusal(self, step: SignalStep[Any], data: bytes) -> ValuesError | None:
-        """Return why *data* cannot be read as the signal of *step*; None if it can.
-
-        What a client sent in another form is dropped: it must not block the run for ever.
-        """
-        try:
-            self._signalled(step, StepOutcome.VALUE, data)
-        except ValuesError as error:
-            return error
-        return None
 
     def told(self, run: Run) -> Run:
         """Return *run* with what the flow has said of its progress, for its next commit."""
@@ -392,9 +317,3 @@ def _went_old_way(patch: str) -> str:
         f"this run went the old way of patch {patch!r}, which is no longer in the code; deploy code"
         f" that asks patched({patch!r}), or fork the run before it"
     )
-
-
-def _reason(data: bytes) -> str:
-    """Return why the run was cancelled, as far as the record of it says."""
-    value = _codec.decode(data)
-    return str(value.get("reason", "")) if isinstance(value, dict) else ""
