@@ -78,7 +78,7 @@ CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "a flow that is over leaves the children that it needs no more to themselves",
         "_runner",
-        "        yield from self._several.forget()\n        self._settling.refuse_left()",
+        "        yield from self._alone()\n        self._settling.refuse_left()",
         "        self._settling.refuse_left()",
         SIMULATOR,
     ),

@@ -145,9 +145,9 @@ ABREAST: tuple[Mutant, ...] = (
     ),
     mutant(
         "a pause does not wait for what is in flight",
-        "_runner",
-        "        parks = bool(reason) and not several.busy",
-        "        parks = bool(reason)",
+        "_side_by_side",
+        '        return "" if busy else self.closing\n',
+        "        return self.closing\n",
         f"{_ABREAST}test_a_pause_in_the_middle_loses_nothing_and_repeats_nothing",
     ),
     mutant(

@@ -302,7 +302,9 @@ class Player:
 
     def went(self, run: Run) -> Run:
         """Return *run* with the patches whose way the flow goes, for a commit with steps of it."""
-        asked = {} if self.strands is None else self.strands.scope.patches
+        asked = None if self.strands is None else self.strands.scope.patches
+        if not asked:
+            return run
         fresh = [each for each, given in asked.items() if given and each not in run.patches]
         return evolve(run, patches=(*run.patches, *fresh)) if fresh else run
 

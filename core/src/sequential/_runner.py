@@ -39,15 +39,13 @@ class Turn:
         player: The flow, and the records it is still to be given.
     """
 
-    _several: SideBySide
-    """Of one invocation."""
-
     def __init__(self, holding: Holding, player: Player) -> None:
         self.holding = holding
         self.player = player
         holding.beside, holding.way = player.told, player.went
         self._settling = Settling(holding, player)
         self._written = Written(holding)
+        self._several: SideBySide | None = None  # where the flow goes alone
 
     def carry(self) -> Requests[Paused | None]:
         """Go on from wherever the flow stands; return a pause, or None when the run has ended.
@@ -56,7 +54,7 @@ class Turn:
             Obstacle: The run must be blocked.
             LeaseLost: Another invocation has the run.
         """
-        self._several = SideBySide(self.holding, self.player, self._settling)
+        self._several = None
         while True:
             try:
                 over = yield from self.player.play(self.holding.run)
@@ -75,10 +73,10 @@ class Turn:
     def _carry_out(self) -> Requests[Paused | None]:
         """Settle the step and record it, or park; None means that a record is ready."""
         strand = self.player.alone
-        if strand is None or self._several.closing:
+        if strand is None or (self._several is not None and self._several.closing):
             return (yield from self._side_by_side())
-        if self._several.under_way or self.player.unneeded:
-            yield from self._several.forget()
+        if self._several is not None or self.player.unneeded:
+            yield from self._alone()
         holding, asked = self.holding, strand.asked
         assert asked is not None
         holding.look()
@@ -98,6 +96,8 @@ class Turn:
 
     def _side_by_side(self) -> Requests[Paused | None]:
         """Go on with several strands until steps of them are recorded, or all wait."""
+        if self._several is None:
+            self._several = SideBySide(self.holding, self.player, self._settling)
         several = self._several
         settled = yield from several.settled()
         if settled:
@@ -112,14 +112,25 @@ class Turn:
 
     def _record_flying(self, obstacle: Obstacle) -> Requests[None]:
         """Record what is in flight although the flow cannot go on: it would be done again."""
-        while landed := (yield from self._several.landed(obstacle)):
+        while self._several is not None:
+            landed = yield from self._several.landed(obstacle)
+            if not landed:
+                break
             yield from self._record_all(landed)
+
+    def _alone(self) -> Requests[None]:
+        """Let go of what went on side by side, and of children that are needed no more."""
+        if self._several is not None:
+            yield from self._several.forget()
+            self._several = None
+        yield from self._settling.children.tell_unneeded()
 
     def _cancel(self) -> Requests[Paused | None]:
         """Record the cancel at every step that the flow waits for, but for those of cleanup."""
         settled = yield from cancelled(self.holding, self.player)
         self._settling.refuse_full()
-        self._several.drop()
+        if self._several is not None:
+            self._several.drop()
         return (yield from self._record_all(settled))
 
     def _rather_pause(self, reason: str) -> Requests[Paused]:
@@ -133,8 +144,11 @@ class Turn:
         return (yield from self._paused(reason))
 
     def _opened(self, run: Run) -> Run:
-        gain = self._settling.children.gain(run, self._several.open(run))
-        return evolve(run, open=gain.open, children=gain.children, unneeded=gain.unneeded)
+        gain, waiting = self._settling.children.gain(run), self.player.waiting
+        left = {position: each for position, each in run.open.items() if position in waiting}
+        if self._several is not None:
+            left |= self._several.open(run)
+        return evolve(run, open=left, children=gain.children, unneeded=gain.unneeded)
 
     # -- committing --------------------------------------------------------------------------
 
@@ -151,27 +165,23 @@ class Turn:
             records.append(record)
             done.append(record.position)
         several = self._several
-        reason = several.closing or self._pause_reason(records)
-        if several.trouble is not None:
-            reason = ""
-        parks = bool(reason) and not several.busy
+        reason = self._pause_reason(records)
+        if several is not None:
+            reason = several.pauses(reason)
         terms, known, now = holding.engine.terms, holding.known, records[-1].ended
         count, children = len(records), self._settling.children
 
         def recorded(run: Run) -> Run:
-            gain = children.gain(run, several.open(run, done), count, consumed)
-            return park(run, gain, NOW, known) if parks else keep(run, gain, now, terms)
+            left = {} if several is None else several.open(run, done)
+            gain = children.gain(run, left, count, consumed)
+            return park(run, gain, NOW, known) if reason else keep(run, gain, now, terms)
 
         yield from holding.commit(recorded, op_id, records)
-        several.recorded()
         self.player.recorded(records)
         if holding.engine.observed:
             for record in records:
                 yield Observe(StepRecorded(holding.run, record))
-        if not parks:
-            several.closing = reason
-            return None
-        return (yield from self._paused(reason, done[-1]))
+        return (yield from self._paused(reason, done[-1])) if reason else None
 
     def _pause_reason(self, records: Sequence[StepRecord]) -> str:
         policy, world = self.holding.engine.policy, self.holding.world
@@ -199,7 +209,8 @@ class Turn:
             return park(run, children.gain(run, opened, consumed=consumed), wake, known)
 
         yield from self.holding.commit(parked)
-        self._several.parked()
+        if self._several is not None:
+            self._several.parked()
         position, first = next(iter(waits.items()))
         return (yield from self._paused(first.reason, position))
 
@@ -225,7 +236,7 @@ class Turn:
 
     def _finish(self, over: Over) -> Requests[None]:
         holding = self.holding
-        yield from self._several.forget()
+        yield from self._alone()
         self._settling.refuse_left()
         status, result, failure = yield from self._written.outcome(over)
         now, terms = holding.world.now(), holding.engine.terms

@@ -41,16 +41,6 @@ class SideBySide:
         self._troubles: dict[str, Trouble] = {}
 
     @property
-    def under_way(self) -> bool:
-        """Whether strands went on side by side, and were not let go of since."""
-        return self._abreast is not None
-
-    @property
-    def busy(self) -> bool:
-        """Whether any attempt is under way, or what came of one is still to be recorded."""
-        return self._abreast is not None and self._abreast.busy
-
-    @property
     def trouble(self) -> Trouble | None:
         """What keeps a step that is still needed from going on, if anything does."""
         if not self._troubles:
@@ -67,6 +57,7 @@ class SideBySide:
         Or if nothing may be begun any more, and nothing is in flight.
         """
         abreast = yield from self._followed()
+        abreast.unsaved = False  # what came before was recorded, and with it what is open
         yield from self._settling.children.tell_unneeded()
         while True:
             yield from abreast.hear()
@@ -103,10 +94,14 @@ class SideBySide:
                 return [(came.strand, came.how)]
         return ()
 
-    def recorded(self) -> None:
-        """Note that a commit has what is open."""
-        if self._abreast is not None:
-            self._abreast.unsaved = False
+    def pauses(self, reason: str) -> str:
+        """Return why the run pauses with what is recorded next: for *reason*, or an older one.
+
+        Empty if it does not. If only because something is in flight, it is closing from now on.
+        """
+        self.closing = "" if self.trouble else self.closing or reason
+        busy = self._abreast is not None and self._abreast.busy
+        return "" if busy else self.closing
 
     def waits(self) -> Mapping[str, Waiting]:
         """Return what the run has to wait for, by position; of many children the first."""
@@ -123,15 +118,11 @@ class SideBySide:
         return {key: each for key, each in found.items() if key not in done}
 
     def forget(self) -> Requests[None]:
-        """Let go of what went on side by side, and of children that are needed no more.
-
-        The flow goes on alone, or is over.
-        """
+        """Let go of all: the flow goes on alone, or is over."""
         if self._abreast is not None:
             abreast = yield from self._followed()
             assert not abreast.flying
             self._abreast = None
-        yield from self._settling.children.tell_unneeded()
 
     def parked(self) -> None:
         """Remember who waits for children: the run was parked with these waits just now."""
