@@ -391,6 +391,13 @@ REFS: tuple[Mutant, ...] = (
         f"{_REFS}test_what_is_loaded_once_outlives_the_run_that_kept_it",
     ),
     mutant(
+        "only a whole result is put apart",
+        "_referring",
+        "        if len(held) > RECORD_LIMIT:\n            _ref.move(",
+        "        if number < 0:\n            _ref.move(",
+        f"{_REFS}test_refs_inside_a_result_are_kept_apart_each",
+    ),
+    mutant(
         "a value of a Ref is not bound to its place",
         "_referring",
         "    payload = engine.payloads.wrap(held, Place(run.run_id, run.generation, part))",
