@@ -195,9 +195,17 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "what follows the records of one commit is taken for a replay",
         "_player",
-        "        left = bool(self.ready) and not self._live\n",
+        "        left = bool(self.ready) and not self._are_of_one_commit(record)\n",
         "        left = bool(self.ready)\n",
         f"{_TOGETHER}test_what_follows_records_of_one_commit_is_no_replay",
+    ),
+    mutant(
+        "what a retry copied in one commit is taken for recorded in one",
+        "_player",
+        'here = record.number >= self._copied and record.op_id != ""',
+        'here = record.op_id != ""',
+        "tests/core/test_versions.py::"
+        "test_what_a_retry_copied_in_one_commit_was_not_recorded_in_one",
     ),
     mutant(
         "nobody looks for messages while something is in flight",

@@ -64,7 +64,7 @@ class Player:
         self.strands: Strands | None = None
         self.spent = Spent()
         self._quiet = quiet
-        self._live = False
+        self._copied = 0
         self._children = 0
         self._later: dict[str, StepRecord] | None = None
         self._said: tuple[bytes, Payload] | None = None
@@ -123,17 +123,16 @@ class Player:
             if records:  # what was said here since is older than what is stored
                 scope.said = self._said = None
         self.ready.extend(records)
-        self._later, self._live = None, False
+        self._later = None
         return True
 
     def recorded(self, records: Iterable[StepRecord]) -> None:
-        """Have *records* ready, which were recorded just now: what follows them is no replay."""
-        self._live = not self.ready
+        """Have *records* ready, which were recorded just now."""
         self.ready.extend(records)
 
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
-        begun = run.begun or run.created
+        self._copied, begun = seeds[-1][0], run.begun or run.created
         behind = bool(self.ready) or bool(run.open)
         replaying = self._quiet or behind
         scope = Scope(seeds, begun, replaying=replaying, run=(run.run_id, run.created))
@@ -269,10 +268,18 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        left = bool(self.ready) and not self._live
+        left = bool(self.ready) and not self._are_of_one_commit(record)
         scope.behind = left or (bool(run.open) and self._is_before(run.open))
         scope.replaying = self._quiet or scope.behind
         return self._went_on(strand, given)
+
+    def _are_of_one_commit(self, record: StepRecord) -> bool:
+        """Tell whether all that is left was recorded with *record*: what follows it is no replay.
+
+        No code had been given any of it then. Of what a retry or a fork copied that is not known.
+        """
+        here = record.number >= self._copied and record.op_id != ""
+        return here and self.ready[-1].op_id == record.op_id
 
     def _is_before(self, positions: Iterable[str]) -> bool:
         """Tell whether the flow has not come to all of *positions* yet."""
