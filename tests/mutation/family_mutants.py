@@ -42,8 +42,8 @@ CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "children are counted before the record names them",
         "_child_runs",
-        "self.gain(run, {**run.open, **named})",
-        "self.gain(run, run.open)",
+        "self.gain({**run.open, **named})",
+        "self.gain(run.open)",
         f"{_CHILDREN}test_a_child_that_was_begun_is_not_counted_for_another_step_of_changed_code",
     ),
     mutant(

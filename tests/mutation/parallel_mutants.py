@@ -208,6 +208,13 @@ ABREAST: tuple[Mutant, ...] = (
         "test_what_a_retry_copied_in_one_commit_was_not_recorded_in_one",
     ),
     mutant(
+        "messages are looked for although nobody waits for them any more",
+        "_abreast",
+        "            each in self._waits or each in self._children\n",
+        "            each\n",
+        f"{_ABREAST}test_messages_for_a_wait_that_lost_are_looked_for_no_more",
+    ),
+    mutant(
         "nobody looks for messages while something is in flight",
         "_abreast",
         "        return min(LOOK, soonest or LOOK) if self.listens else soonest",
@@ -262,8 +269,8 @@ RESTING: tuple[Mutant, ...] = (
     mutant(
         "a warm parent looks at all its children each time",
         "_side_by_side",
-        "            self._settling.children.rest(self._abreast.children)",
-        "            pass",
+        "        self._settling.children.rest(self._abreast.children)",
+        "        pass",
         f"{_CHILDREN}test_a_warm_parent_looks_only_at_the_children_that_something_came_of",
     ),
 )

@@ -2,7 +2,7 @@
 
 Each step's settling is a generator of requests; here several are advanced by turns, one at a time,
 so that everything but the attempts themselves happens one after the other. What a step comes to is
-handed to the runner. Knows no step records and no flow.
+handed on to be recorded. Knows no step records and no flow.
 """
 
 from __future__ import annotations
@@ -228,7 +228,11 @@ class Abreast:
     @property
     def listens(self) -> bool:
         """Whether any step waits for a message."""
-        return any(self._named.values())
+        return any(
+            each in self._waits or each in self._children
+            for positions in self._named.values()
+            for each in positions
+        )
 
     # -- whose turn it is --------------------------------------------------------------------
 

@@ -174,12 +174,8 @@ def _catches_up(turn: Turn, stood: Run, loaded: Loaded) -> bool:
     return turn.player.catch_up(loaded.run, steps)
 
 
-def _newest(loaded: Loaded) -> str:
-    return loaded.steps[-1].op_id if loaded.steps else ""
-
-
 def _cold(holding: Holding, loaded: Loaded) -> Turn:
-    holding.newest = _newest(loaded)
+    holding.newest = loaded.steps[-1].op_id if loaded.steps else ""
     flow = holding.engine.registry.flows[holding.run.flow]
     return Turn(holding, Player(holding.engine, flow, loaded.steps))
 

@@ -24,7 +24,7 @@ from ._payload import Place, input_place, progress_place, value_place
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
 from ._replies import reply
 from ._requests import Engine, Fetch, Requests
-from ._scope import Scope
+from ._scope import Scope, went_old_way
 from ._steps import ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from ._strands import Ended, Strand, Strands
 from ._tools import DEFAULT_OPTIONS
@@ -156,7 +156,7 @@ class Player:
         gone = self.strands.scope.gone
         if gone:
             # Whatever the flow made of what was raised in it.
-            raise Obstacle("changed", _went_old_way(gone))
+            raise Obstacle("changed", went_old_way(gone))
         ended = self.strands.ended
         if ended is None:
             return None
@@ -319,10 +319,3 @@ class Player:
         """Unwind the flow, if it was called."""
         if self.strands is not None:
             self.strands.discard()
-
-
-def _went_old_way(patch: str) -> str:
-    return (
-        f"this run went the old way of patch {patch!r}, which is no longer in the code; deploy code"
-        f" that asks patched({patch!r}), or fork the run before it"
-    )

@@ -54,7 +54,6 @@ class Turn:
             Obstacle: The run must be blocked.
             LeaseLost: Another invocation has the run.
         """
-        self._several = None
         while True:
             try:
                 over = yield from self.player.play(self.holding.run)
@@ -144,11 +143,12 @@ class Turn:
         return (yield from self._paused(reason))
 
     def _opened(self, run: Run) -> Run:
-        gain, waiting = self._settling.children.gain(run), self.player.waiting
+        gain, waiting = self._settling.children.gain(), self.player.waiting
         left = {position: each for position, each in run.open.items() if position in waiting}
         if self._several is not None:
             left |= self._several.open(run)
-        return evolve(run, open=left, children=gain.children, unneeded=gain.unneeded)
+        begun, unneeded = max(run.children, gain.children), max(run.unneeded, gain.unneeded)
+        return evolve(run, open=left, children=begun, unneeded=unneeded)
 
     # -- committing --------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Turn:
 
         def recorded(run: Run) -> Run:
             left = {} if several is None else several.open(run, done)
-            gain = children.gain(run, left, count, consumed)
+            gain = children.gain(left, count, consumed)
             return park(run, gain, NOW, known) if reason else keep(run, gain, now, terms)
 
         yield from holding.commit(recorded, op_id, records)
@@ -206,7 +206,7 @@ class Turn:
         opened = {key: wait.open for key, wait in waits.items()}
 
         def parked(run: Run) -> Run:
-            return park(run, children.gain(run, opened, consumed=consumed), wake, known)
+            return park(run, children.gain(opened, consumed=consumed), wake, known)
 
         yield from self.holding.commit(parked)
         if self._several is not None:
@@ -215,7 +215,7 @@ class Turn:
         return (yield from self._paused(first.reason, position))
 
     def _paused(self, reason: str, position: str = "") -> Requests[Paused]:
-        run = self.holding.run
+        self._several, run = None, self.holding.run
         wake = run.wake if isinstance(run.wake, At) else None
         if wake is not None:
             yield Send(run, max(0.0, wake.time - self.holding.world.now()))

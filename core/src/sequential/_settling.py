@@ -26,7 +26,7 @@ from ._steps import ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolSt
 from ._strands import Strand
 from .errors import FlowChanged
 
-NULL = b"null"
+_NULL = b"null"
 _WITH_INPUT = (StepKind.TOOL, StepKind.CHILD)
 
 
@@ -77,7 +77,7 @@ class Settling:
             return self._sleep(step, found, started)
         if isinstance(step, ChildStep):
             return (yield from self._child(step, asked, started))
-        return Settled(StepOutcome.VALUE, NULL, started=started)
+        return Settled(StepOutcome.VALUE, _NULL, started=started)
 
     def _call(
         self, step: ToolStep[Any], asked: Asked, found: Open | None, started: float
@@ -187,7 +187,7 @@ class Settling:
         due = None if step.timeout is None else started + step.timeout
         due = due if found is None else found.due
         if due is not None and due <= self._holding.world.now():
-            return Settled(StepOutcome.TIMEOUT, NULL, consumed=taken, started=started)
+            return Settled(StepOutcome.TIMEOUT, _NULL, consumed=taken, started=started)
         # Told anew each time: a deploy may have changed what the wait takes.
         opened = Open(
             StepKind.SIGNAL, name=step.name, due=due, schema=_expected(step), error=refused,
@@ -200,7 +200,7 @@ class Settling:
         # The deadline that was stored first counts: an early wake must not prolong the sleep.
         due = due if found is None or found.due is None else found.due
         if due <= self._holding.world.now():
-            return Settled(StepOutcome.VALUE, NULL, started=started)
+            return Settled(StepOutcome.VALUE, _NULL, started=started)
         return Waiting(Open(StepKind.SLEEP, due=due, started=started), "sleep")
 
     def _has_time(self, timeout: float | None) -> bool:

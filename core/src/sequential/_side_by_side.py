@@ -105,7 +105,8 @@ class SideBySide:
 
     def waits(self) -> Mapping[str, Waiting]:
         """Return what the run has to wait for, by position; of many children the first."""
-        return {} if self._abreast is None else self._abreast.waits()
+        assert self._abreast is not None
+        return self._abreast.waits()
 
     def open(self, run: Run, done: Collection[str] = ()) -> Mapping[str, Open]:
         """Return what is open in *run* besides the steps at the positions *done*."""
@@ -126,8 +127,8 @@ class SideBySide:
 
     def parked(self) -> None:
         """Remember who waits for children: the run was parked with these waits just now."""
-        if self._abreast is not None:
-            self._settling.children.rest(self._abreast.children)
+        assert self._abreast is not None
+        self._settling.children.rest(self._abreast.children)
 
     def drop(self) -> None:
         """Let go of what went on side by side: nothing is in flight, and all begins anew."""
@@ -157,7 +158,7 @@ class SideBySide:
             children = self._settling.children
 
             def saved(run: Run) -> Run:
-                return keep(run, children.gain(run, self.open(run)), now, terms)
+                return keep(run, children.gain(self.open(run)), now, terms)
 
             yield from holding.commit(saved)
             abreast.unsaved = False
