@@ -28,7 +28,7 @@ MEMBERS = [
 TYPED_BY_MYPY = ("core/src", "plugins", "dashboard", "tests", "docs/examples", "noxfile.py")
 TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
 # Every branch of these is taken by a test: they decide what is written and what is done again.
-DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
+DECISIVE = ("_protocol", "_replay", "_runner", "_side_by_side", "_cancelling", "_codec")
 # More than there may be processors: a test also waits for a disk, a server, a clock. No more than
 # that: each collects all tests, and has servers of its own.
 IN_PARALLEL = ("--numprocesses=3", "--dist=worksteal")
