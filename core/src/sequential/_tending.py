@@ -187,7 +187,7 @@ class Tended(Opened):
         number = next((s.number for s in loaded.steps if s.position == at), None)
         if number is None:
             raise PositionMissing(run_id, at)
-        source = loaded.run
+        source, copied = loaded.run, number + (edit is not None)
         chosen = check_run_id(new_id or new_run_id())
         data = self._outside.data_of(source.input, input_place(source.run_id))
         payload, digest = self._outside.input_payload(chosen, data)
@@ -195,8 +195,8 @@ class Tended(Opened):
         run = Run(
             chosen, source.flow, payload, source.flow_version, wake=NOW, tags=tags, asked=digest,
             created=self.driver.time.now(),
-            begun=source.begun or source.created, patches=source.patches,
-            seeds=reseeded(source, number + (edit is not None), chosen),
+            begun=source.begun or source.created, patches=source.patches if copied else (),
+            seeds=reseeded(source, copied, chosen),
         )  # fmt: skip
         forked = self._outside.fork(source, loaded.steps[: number + 1], run, edit)
         return self._sent(forked).run_id
