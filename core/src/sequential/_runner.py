@@ -250,10 +250,11 @@ class Turn:
 
         But for those of cleanup.
         """
-        message = first_message(self.holding, CANCEL)
-        told, data = cancel_id(self.holding.run), _DEADLINE
-        if message is not None:
-            told, data = message.id, (yield from read_message(self.holding, message))
+        run, message = self.holding.run, first_message(self.holding, CANCEL)
+        data = _DEADLINE if message is None else (yield from read_message(self.holding, message))
+        # Also what was sent to the generation before, once: what comes from now on is cleanup.
+        sent = (each.id for each in run.inbox if each.name == CANCEL)
+        told = tuple(dict.fromkeys((cancel_id(run), *sent)))
         self._settling.refuse_full()
         now, settled = self.holding.world.now(), []
         for position, strand in self.player.waiting.items():
@@ -261,7 +262,7 @@ class Turn:
                 continue
             found = self.holding.run.open.get(position)
             started = now if found is None else found.started
-            ended = Settled(StepOutcome.CANCELLED, data, 1, (told,), started)
+            ended = Settled(StepOutcome.CANCELLED, data, 1, told, started)
             settled.append((strand, ended))
         self._abreast = None
         return (yield from self._record_all(settled))
