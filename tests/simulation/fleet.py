@@ -66,6 +66,7 @@ class WatchedMemory(MemoryStorage):
         families: What runs are to each other.
         values: What is kept apart from records.
         repairs: What operators do.
+        barred: Whether no purge of a record gets through.
         steady: Whether nobody's clock is wrong.
     """
 
@@ -80,6 +81,7 @@ class WatchedMemory(MemoryStorage):
         self.values = Values(self, clock, self.watched)
         self.repairs = Repairs(self.watched, self.stored)
         self.steady = True
+        self.barred = False
         self._terms = terms
 
     def stored(self, run_id: str) -> Run:
@@ -128,6 +130,8 @@ class WatchedMemory(MemoryStorage):
 
     def purge(self, expect: Run) -> bool:
         """Purge, and look."""
+        if self.barred:
+            raise StorageUnavailable("simulated:", "purge did not get through")
         done = super().purge(expect)
         self.watched[expect.run_id].purged |= done
         return done
@@ -305,11 +309,15 @@ class Channel:
     def purge(self, expect: Run) -> bool:
         """Purge, with whatever trouble there is but one: it does not arrive some other time."""
         trouble = self._troubles.with_commit()
-        self._refuse(trouble)
-        if trouble in (None, Trouble.LOST, Trouble.TWICE):
+        self.memory.barred = trouble not in (None, Trouble.LOST, Trouble.TWICE)
+        try:
             done = self.memory.values.storage.purge(expect)
             if trouble is not Trouble.LOST:
                 return done
+        except StorageUnavailable:
+            self._refuse(trouble)
+        finally:
+            self.memory.barred = False
         raise OutcomeUnknown("simulated:", "the reply was lost")
 
     def _refuse(self, trouble: Trouble | None) -> None:

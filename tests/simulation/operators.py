@@ -80,8 +80,9 @@ class _DeskChannel(Channel):
 
     def load(self, run_id: str, after: int = 0) -> Loaded | None:
         """Load; where an answer was lost just now, others have had time."""
-        for _ in range(8 if self.request.doing in self.request.unsure else 1):
-            self.operators.meanwhile()
+        if run_id in self.request.unsure:
+            self.operators.overtake(run_id)
+        self.operators.meanwhile()
         return super().load(run_id, after)
 
     def commit(self, run: Run, expect: Run, steps: Sequence[StepRecord] = ()) -> Run | Stale:
@@ -219,7 +220,8 @@ class Operators(Traffic):
             self._repair(Wanted("retry"))
         elif self._afterwards:
             statuses = ("failed", "cancelled", "completed")
-            self._repair(Wanted("fork", statuses, at="1", limit=3))
+            at = "0" if self._afterwards == "fork" else "1"
+            self._repair(Wanted("fork", statuses, at=at, limit=3))
         if self._afterwards == "purge":
             self._repair(Wanted("purge"))
 
@@ -231,6 +233,16 @@ class Operators(Traffic):
             raise _Died
         sums = list(accumulate(weight for _, weight in self.menu))
         self.menu[self.choices.weighted(sums)][0]()
+
+    def overtake(self, run_id: str) -> None:
+        """Let a process take the run up."""
+        if self._careful or not self.choices.chance(0.5):
+            return
+        invocation = self.choices.one_of(self.processes).invoke(run_id)
+        self.live.append(invocation)
+        for _ in range(1 + self.choices.below(6)):
+            if invocation in self.live:
+                self.advance(invocation)
 
     def loses_answer(self) -> bool:
         """Tell whether the answer to a commit is lost."""
@@ -258,9 +270,9 @@ class Operators(Traffic):
         run_id = draw(tuple(self.memory.watched))
         steps = self.memory.watched[run_id].past[-1].steps
         if not steps or draw((False, False, True)):
-            return Wanted("fork", flow=draw((None, *STYLES)), limit=2, at=draw(("0", "1", "2")),
-                          statuses=draw(((), ("failed", "cancelled", "completed"))))  # fmt: skip
-        step = draw(steps)
+            at, statuses = draw(("0", "0", "1", "2")), ("failed", "cancelled", "completed")
+            return Wanted("fork", draw(((), statuses)), draw((None, *STYLES)), limit=2, at=at)
+        step = draw((steps[0], *steps))
         own = step.kind is StepKind.TOOL and step.tool.startswith("t.")
         edit = draw((None, (EDITED,))) if own else None
         return Wanted("fork", run_id=run_id, at=step.position, edit=edit)
