@@ -108,7 +108,7 @@ REPAIRS: tuple[Mutant, ...] = (
         "_tending",
         "patches=source.patches if copied else (),",
         "patches=source.patches,",
-        SIMULATOR,
+        "tests/core/test_versions.py::test_a_fork_that_copies_nothing_may_go_either_way",
     ),
     mutant(
         "a deed is noted when it is done",

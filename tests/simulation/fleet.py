@@ -177,9 +177,9 @@ class Troubles:
         self.counts: Counter[str] = Counter()
         self._choices = choices
 
-    def with_commit(self) -> Trouble | None:
-        """Return what becomes of a commit."""
-        if not self.rate or not self._choices.chance(self.rate):
+    def with_commit(self, often: int = 1) -> Trouble | None:
+        """Return what becomes of a commit; or of what is rarer, and so that much as *often*."""
+        if not self.rate or not self._choices.chance(self.rate * often):
             return None
         found = self._choices.one_of(self.kinds)
         self.counts[found] += 1
@@ -288,7 +288,7 @@ class Channel:
 
     def put_value(self, run_id: str, data: bytes) -> str:
         """Keep a value, with whatever trouble there is."""
-        trouble = self._troubles.with_commit()
+        trouble = self._troubles.with_commit(often=4)
         if self.tell is not None:
             self.tell(self.name, run_id, f"keep a value → {trouble or 'done'}")
         self._refuse(trouble)
@@ -308,7 +308,10 @@ class Channel:
 
     def purge(self, expect: Run) -> bool:
         """Purge, with whatever trouble there is but one: it does not arrive some other time."""
-        trouble = self._troubles.with_commit()
+        return self.purge_with(expect, self._troubles.with_commit())
+
+    def purge_with(self, expect: Run, trouble: Trouble | None) -> bool:
+        """Purge, with that *trouble*."""
         self.memory.barred = trouble not in (None, Trouble.LOST, Trouble.TWICE)
         try:
             done = self.memory.values.storage.purge(expect)
@@ -318,6 +321,7 @@ class Channel:
             self._refuse(trouble)
         finally:
             self.memory.barred = False
+            self.memory.values.check_kept()
         raise OutcomeUnknown("simulated:", "the reply was lost")
 
     def _refuse(self, trouble: Trouble | None) -> None:

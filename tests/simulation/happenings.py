@@ -27,7 +27,7 @@ class Happenings(Operators):
         """Return what can happen, by weight: first, going on as if nothing were wrong."""
         draw = self.choices.one_of
         self._meddling = draw((0.0, 2.0, 6.0))
-        self._afterwards = draw(("", "", "retry", "retry", "fork", "purge"))
+        self._afterwards = draw(("", "", "retry", "retry", "fork", "purge", "purge"))
         return (
             (self._go_on, 76.0),
             (self._deliver, 6.0),
@@ -38,8 +38,8 @@ class Happenings(Operators):
             (self._kill, draw((0.0, 0.0, 0.5, 2.0))),
             (self._freeze, draw((0.0, 0.0, 1.0))),
             (self._meddle, self._meddling),
-            (self.operate, draw((0.0, 0.0, 1.0, 4.0))),
-            (self.let_go, draw((0.0, 0.0, 0.0, 2.0))),
+            (self.operate, draw((0.0, 1.0, 4.0))),
+            (self.let_go, draw((0.0, 0.0, 1.0, 4.0))),
             (self._deploy, deploys),
             (self._fail_over, failovers),
             (self.letter_arrives, 3.0 if self.troubles.rate else 0.0),

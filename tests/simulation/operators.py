@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any, cast
 
 from sequential._app import Sequential
-from sequential._model import Run, StepKind, StepRecord
+from sequential._model import Run, Status, StepKind, StepOutcome, StepRecord
 from sequential._outside import Outside
 from sequential._plugins import Plugins
 from sequential._storage import Loaded, Page, Query, Stale
@@ -27,7 +27,7 @@ from sequential.errors import OutcomeUnknown, SequentialError, StorageRefused
 from sequential.testing._staged_time import Time, answered
 from tests.simulation.drawn import CANARY
 from tests.simulation.expected import EDITED
-from tests.simulation.fleet import Channel
+from tests.simulation.fleet import Channel, Trouble
 from tests.simulation.programs import STYLES
 from tests.simulation.repairs import Request, Wanted
 from tests.simulation.traffic import Traffic
@@ -110,6 +110,11 @@ class _DeskChannel(Channel):
         """Purge."""
         self.operators.meanwhile()
         assert self.request.doing == expect.run_id, "I29 done before it was noted"
+        if expect.status is Status.PURGED:
+            # Who comes second removes what is left, as is said; here others still look at it.
+            return True
+        if self.operators.loses_answer():
+            return self.purge_with(expect, self.operators.choices.one_of(tuple(Trouble)))
         return super().purge(expect)
 
     @contextmanager
@@ -191,7 +196,7 @@ class Operators(Traffic):
 
     def let_go(self) -> None:
         """Let all be purged that has ended, as the retention says."""
-        self._repair(Wanted("purge"))
+        self._repair(Wanted("purge", flow=self.choices.one_of((None, *STYLES))))
 
     def operate(self) -> None:
         """Let an operator repair what a filter finds; or another one what was interrupted."""
@@ -247,7 +252,7 @@ class Operators(Traffic):
     def loses_answer(self) -> bool:
         """Tell whether the answer to a commit is lost."""
         troubled = self.troubles.rate and not self._careful
-        return bool(troubled and self.choices.chance(0.1))
+        return bool(troubled and self.choices.chance(0.25))
 
     def cannot_note(self) -> bool:
         """Tell whether the audit cannot be written."""
@@ -257,7 +262,8 @@ class Operators(Traffic):
 
     def _wanted(self) -> Wanted:
         draw = self.choices.one_of
-        deed = draw(_DRAWN)
+        bad = any(run.status is Status.FAILED for run in self.memory._runs.values())
+        deed = draw((*_DRAWN, *["retry"] * 12) if bad else _DRAWN)
         if deed == "fork":
             return self._fork_wanted()
         statuses = draw(((), (), ("failed", "cancelled"))) if deed in {"retry", "purge"} else ()
@@ -267,15 +273,20 @@ class Operators(Traffic):
 
     def _fork_wanted(self) -> Wanted:
         draw = self.choices.one_of
-        run_id = draw(tuple(self.memory.watched))
+        failed = [run_id for run_id in self.memory.watched if self._errors_of(run_id)]
+        run_id = draw((*failed, *failed, *self.memory.watched))
         steps = self.memory.watched[run_id].past[-1].steps
         if not steps or draw((False, False, True)):
             at, statuses = draw(("0", "0", "1", "2")), ("failed", "cancelled", "completed")
             return Wanted("fork", draw(((), statuses)), draw((None, *STYLES)), limit=2, at=at)
-        step = draw((steps[0], *steps))
+        step = draw((steps[0], *(self._errors_of(run_id) or steps)))
         own = step.kind is StepKind.TOOL and step.tool.startswith("t.")
         edit = draw((None, (EDITED,))) if own else None
         return Wanted("fork", run_id=run_id, at=step.position, edit=edit)
+
+    def _errors_of(self, run_id: str) -> list[StepRecord]:
+        steps = self.memory.watched[run_id].past[-1].steps
+        return [step for step in steps if step.outcome is StepOutcome.ERROR]
 
     def _repair(self, wanted: Wanted) -> Request:
         repairs = self.memory.repairs

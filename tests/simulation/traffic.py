@@ -119,7 +119,7 @@ class Traffic:
         self._clocks = bool(clocks)
         self.memory.steady = not clocks
         self.room = draw((ROOM, 1, 1))
-        if draw((False, True)):
+        if draw((False, True, True)):
             self.memory.values.move_elsewhere()
         self._runs = 1 + draw((0, 0, 0, 0, 1, 1, 1, 2, 3, 7))
         self.length = 20 + self.choices.below(121)

@@ -67,6 +67,11 @@ class Values:
         apart = isinstance(result, dict) and result["$"] == "ref"
         return self._results[result["v"]["digest"]] if apart else result
 
+    def check_kept(self) -> None:
+        """Check that what a purge did, or did not, is all that is gone."""
+        for address in self.kept:
+            self._data(address)
+
     def check_end(self) -> None:
         """Check all that is there once every run has come to its end."""
         for watched in self._watched.values():
