@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.mutation.patch import SIMULATOR, Mutant, mutant
 
+_OUTSIDE = "tests/core/test_outside.py::"
+
 VALUES: tuple[Mutant, ...] = (
     mutant(
         "a value whose keeping was not confirmed is taken as kept",
@@ -81,6 +83,13 @@ REPAIRS: tuple[Mutant, ...] = (
         "                elif found.run.op_id == op_id or (before and done(before, found.run)):",
         "                elif not op_id:",
         SIMULATOR,
+    ),
+    mutant(
+        "a refusal after an answer that was lost is said to be a no",
+        "_outside",
+        "            except (StorageUnavailable, StorageRefused):\n                # They say",
+        "            except StorageUnavailable:\n                # They say",
+        f"{_OUTSIDE}test_a_storage_that_goes_away_after_a_lost_reply_does_not_turn_it_into_a_no",
     ),
     mutant(
         "a fork keeps the step that it is asked at",
