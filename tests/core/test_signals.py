@@ -21,6 +21,7 @@ from sequential import (
 )
 from sequential._outcomes import Completed
 from sequential.errors import RunMissing, SignalMismatch, TokenInvalid
+from sequential.testing._faulty import Fault, FaultyStorage
 from tests.fix_stage import Stage
 
 
@@ -274,3 +275,19 @@ def test_a_token_of_a_run_that_is_gone_says_so(stage: Stage) -> None:
     app.purge(run_id)
     with pytest.raises(RunMissing):
         app.answer(tokens[0], 1)
+
+
+@pytest.mark.parametrize("told", ["signal", "cancel"])
+def test_what_was_accepted_is_no_error_where_the_storage_fails_afterwards(
+    stage: Stage, told: str
+) -> None:
+    deciding(stage.registry)
+    stage.storage = faulty = FaultyStorage(stage.storage)
+    app = stage.app()
+    run_id = app.start("deciding")
+    # A signal is one look and one commit; a cancel looks at the generation before.
+    faulty.plan("load", 1 if told == "signal" else 2, Fault.UNAVAILABLE)
+    accepted = app.signal(run_id, "other") if told == "signal" else app.cancel(run_id)
+    assert accepted
+    assert faulty.calls[-2:] == ["commit", "load"]
+    assert len(app.get(run_id).inbox) == 1

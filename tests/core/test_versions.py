@@ -485,6 +485,16 @@ def test_a_retry_that_copies_nothing_may_go_either_way(
     assert again.patches == patches
 
 
+@pytest.mark.parametrize(("at", "patches"), [("1", ("x",)), ("0", ())])
+def test_a_fork_that_copies_nothing_may_go_either_way(
+    stage: Stage, at: str, patches: tuple[str, ...]
+) -> None:
+    app = stage.app(deployed(patched_first))
+    run_id = app.start("f")
+    stage.drive(app, run_id)
+    assert app.get(app.fork(run_id, at)).patches == patches
+
+
 def test_an_exported_history_knows_its_patches(stage: Stage, tmp_path: Path) -> None:
     app = stage.app(deployed(after_coroutine))
     run_id = app.start("f")

@@ -261,7 +261,7 @@ PAUSES: tuple[Mutant, ...] = (
     mutant(
         "a cancel is delivered again and again",
         "_cancelling",
-        "Settled(StepOutcome.CANCELLED, data, 1, (told,), started)",
+        "Settled(StepOutcome.CANCELLED, data, 1, told, started)",
         "Settled(StepOutcome.CANCELLED, data, 1, (), started)",
         f"{_INVOKE}test_a_cancel_at_any_boundary_is_raised_once_and_lets_the_flow_clean_up",
     ),

@@ -121,10 +121,17 @@ DEADLINES: tuple[Mutant, ...] = (
         SIMULATOR,
     ),
     mutant(
+        "a cancel that the generation before was sent does not count for the next",
+        "_cancelling",
+        "    told = tuple(dict.fromkeys((cancel_id(run), *sent)))",
+        "    told = tuple(sent)[:1] or (cancel_id(run),)",
+        SIMULATOR,
+    ),
+    mutant(
         "what is told of the deadline is told again at the next step",
         "_cancelling",
-        "    told, data = cancel_id(holding.run), _DEADLINE",
-        '    told, data = "", _DEADLINE',
+        "    told = tuple(dict.fromkeys((cancel_id(run), *sent)))",
+        "    told = tuple(sent)",
         SIMULATOR,
     ),
 )

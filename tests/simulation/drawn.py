@@ -26,8 +26,11 @@ _KINDS: tuple[tuple[object, ...], ...] = (
     *[("wait", NAMES)] * 3,
     *[("wait_for", NAMES, (1, 30))] * 3,
     *[("det",)] * 2,
+    *[("big", int)] * 2,
+    *[("use", int)] * 3,
+    *[("load", int)] * 2,
     ("secret", CANARY),
-    ("stop", int),
+    *[("stop", int)] * 2,
     ("poison", int),
     ("draw",),
 )
@@ -37,15 +40,21 @@ _BARE = ("child", "child", "add", "sleep", "once", "fail", "wait")
 """Operations that may be a branch by themselves."""
 _CHILDREN: tuple[tuple[str], ...] = (*[("child",)] * 5, *[("start",)] * 2)
 """Operations with a run of their own."""
+_READS = ("use", "use", "load")
+"""Operations that read a large value."""
 _IDS = (*[None] * 6, "x", "x", "r0")
 """Of children: what follows from the step, what others choose as well, what another run has."""
 
 
 def drawn_program(choices: Choices) -> Program:
     """Draw what a run does."""
-    program = [_op(choices, 0) for _ in range(1 + choices.below(6))]
+    program = _ops(choices, 0, 6)
     if choices.chance(0.1):
-        program.append(["continue", [_op(choices, 0) for _ in range(1 + choices.below(3))]])
+        program.append(["continue", _given(choices, [_op(choices, 0)])])
+    elif choices.chance(0.1):
+        program.append(["stop", 1 + choices.below(99)])
+    elif choices.chance(0.1):
+        program.append(["apart"])
     return program
 
 
@@ -82,11 +91,31 @@ def _branch(choices: Choices, depth: int) -> Program | Op:
 
 def _child(choices: Choices, kind: object, depth: int) -> Op:
     draw = choices.one_of
-    flow, program, run_id = draw(STYLES), _ops(choices, depth, 2), draw(_IDS)
+    flow, program, run_id = draw(STYLES), _given(choices, _ops(choices, depth, 2)), draw(_IDS)
+    if choices.chance(0.2):
+        program.append(["apart"])
     if kind == "start":
         return [kind, flow, program, run_id]
     return [kind, flow, program, run_id, draw(("cancel", "cancel", "leave"))]
 
 
+def _given(choices: Choices, program: Program) -> Program:
+    """Let *program* be given a large value, if there is one, and read it."""
+    if not choices.chance(0.5):
+        return program
+    return [["hold", None], [choices.one_of(_READS), 1 + choices.below(99)], *program]
+
+
 def _ops(choices: Choices, depth: int, most: int) -> Program:
-    return [_op(choices, depth) for _ in range(1 + choices.below(most))]
+    program = [_op(choices, depth) for _ in range(1 + choices.below(most))]
+    kinds = [op[0] for op in program]
+    if kinds[0] in _READS or (kinds[0] in {"child", "start"} and _takes_value(program[0])):
+        # Else there would be nothing to read or to give.
+        program.insert(0, ["big", 1 + choices.below(99)])
+    return program
+
+
+def _takes_value(op: Op) -> bool:
+    program: Program = op[2]
+    first: Op = program[0]
+    return str(first[0]) == "hold"

@@ -36,16 +36,17 @@ def cancelled(holding: Holding, player: Player) -> Requests[list[tuple[Strand, S
 
     That is the cancel, with its reason.
     """
-    message = first_message(holding, CANCEL)
-    told, data = cancel_id(holding.run), _DEADLINE
-    if message is not None:
-        told, data = message.id, (yield from read_message(holding, message))
+    run, message = holding.run, first_message(holding, CANCEL)
+    data = _DEADLINE if message is None else (yield from read_message(holding, message))
+    # Also what was sent to the generation before, once: what comes from now on is cleanup.
+    sent = (each.id for each in run.inbox if each.name == CANCEL)
+    told = tuple(dict.fromkeys((cancel_id(run), *sent)))
     now, settled = holding.world.now(), list[tuple[Strand, Settled]]()
     for position, strand in player.waiting.items():
         if strand.told:
             continue
-        found = holding.run.open.get(position)
+        found = run.open.get(position)
         started = now if found is None else found.started
-        ended = Settled(StepOutcome.CANCELLED, data, 1, (told,), started)
+        ended = Settled(StepOutcome.CANCELLED, data, 1, told, started)
         settled.append((strand, ended))
     return settled
