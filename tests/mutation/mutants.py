@@ -10,6 +10,7 @@ from tests.mutation.parallel_mutants import PARALLEL_MUTANTS
 from tests.mutation.patch import Mutant
 from tests.mutation.protocol_mutants import PROTOCOL_MUTANTS
 from tests.mutation.storage_mutants import STORAGE_MUTANTS
+from tests.mutation.told_mutants import TOLD_MUTANTS
 
 MUTANTS: tuple[Mutant, ...] = (
     *PROTOCOL_MUTANTS,
@@ -19,4 +20,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *PARALLEL_MUTANTS,
     *STORAGE_MUTANTS,
     *CHILD_MUTANTS,
+    *TOLD_MUTANTS,
 )

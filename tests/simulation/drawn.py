@@ -5,6 +5,7 @@ What an operation means stands in `programs`, what disturbs it in `happenings`.
 
 from __future__ import annotations
 
+from tests.simulation.asking import TYPES, numbered, several
 from tests.simulation.choices import Choices
 from tests.simulation.programs import STYLES, Op, Program
 
@@ -14,6 +15,13 @@ CANARY = "canary-7f3a"
 NAMES = ("a", "b")
 """Signals that programs wait for."""
 
+_TALK: tuple[tuple[object, ...], ...] = (
+    *[("typed", NAMES, tuple(TYPES))] * 2,
+    *[("ask", (0, 0, 1, 2), (None, None, 1, 30))] * 3,
+    *[("say", int, (0, 0, 20))] * 2,
+    ("several",),
+)
+"""Operations of runs and people who have much to say to each other."""
 _KINDS: tuple[tuple[object, ...], ...] = (
     *[("add", int)] * 6,
     ("fail", int),
@@ -30,6 +38,7 @@ _KINDS: tuple[tuple[object, ...], ...] = (
     ("stop", int),
     ("poison", int),
     ("draw",),
+    *_TALK,
 )
 _WIDE: tuple[tuple[str], ...] = (*[("gather",)] * 4, *[("race",)] * 4, *[("map",)] * 2)
 """Operations with branches."""
@@ -43,15 +52,19 @@ _IDS = (*[None] * 6, "x", "x", "r0")
 
 def drawn_program(choices: Choices) -> Program:
     """Draw what a run does."""
-    program = [_op(choices, 0) for _ in range(1 + choices.below(6))]
+    kinds = choices.one_of((_KINDS, _KINDS, (*_KINDS, *_TALK * 6)))
+    program = [_op(choices, 0, kinds) for _ in range(1 + choices.below(6))]
     if choices.chance(0.1):
-        program.append(["continue", [_op(choices, 0) for _ in range(1 + choices.below(3))]])
-    return program
+        later = [_op(choices, 0) for _ in range(1 + choices.below(3))]
+        program.append(["continue", numbered(later)])
+    return numbered(program)
 
 
-def _op(choices: Choices, depth: int) -> Op:
+def _op(choices: Choices, depth: int, kinds: tuple[tuple[object, ...], ...] = _KINDS) -> Op:
     draw = choices.one_of
-    kind = draw(_KINDS if depth > 1 else (*_KINDS, *_WIDE, *_CHILDREN))
+    kind = draw(kinds if depth > 1 else (*kinds, *_WIDE, *_CHILDREN))
+    if kind == ("several",):
+        return several(choices, NAMES)
     if kind in _WIDE:
         return _wide(choices, kind[0], depth + 1)
     if kind in _CHILDREN:

@@ -22,6 +22,8 @@ from tests.simulation.deadlines import check_deadline
 from tests.simulation.families import Families
 from tests.simulation.invariants import Watched
 from tests.simulation.programs import Code
+from tests.simulation.said import check_progress
+from tests.simulation.told import Told
 from tests.simulation.trace import told_commit
 
 Tell = Callable[[str, str, str], None]
@@ -62,6 +64,7 @@ class WatchedMemory(MemoryStorage):
         writer: Whose code commits now; None for somebody outside.
         counts: What became of runs, and how often.
         families: What runs are to each other.
+        told: What is said to runs.
         steady: Whether nobody's clock is wrong.
     """
 
@@ -73,6 +76,7 @@ class WatchedMemory(MemoryStorage):
         self.writer: Code | None = None
         self.counts: Counter[str] = Counter()
         self.families = Families(self.watched)
+        self.told = Told(self.watched)
         self.steady = True
         self._terms = terms
 
@@ -111,6 +115,9 @@ class WatchedMemory(MemoryStorage):
         try:
             watched.see(run, steps, self.writer)
             self.families.see(before, run, steps, self.writer)
+            self.told.see(before, run, steps, self.writer)
+            if before:
+                check_progress(before, run, self.writer, watched)
             now, steady = self._time.now(), self.steady
             if before and check_deadline(before, run, steps, now, steady=steady):
                 self.counts["deadlines over"] += 1

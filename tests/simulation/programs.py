@@ -37,6 +37,7 @@ from sequential import (
     wait_for_signal,
 )
 from sequential.errors import ChildCancelled, ChildFailed
+from tests.simulation.asking import STEPS, add_asking, begin_anew
 
 Op = list[Any]
 Program = list[Op]
@@ -98,6 +99,7 @@ def registry(code: Code = Code.OLD) -> Registry:
 
 
 def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of small functions)
+    add_asking(known)
     policy = RetryPolicy(max_attempts=3, first=4.0, jitter=False)
 
     @tool("t", "undo", registry=known)
@@ -144,6 +146,7 @@ def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of s
 def restart_tokens() -> None:
     """Let the tool ``token``, which returns another number each time, begin from 1 again."""
     _TOKENS[0] = count(1)
+    begin_anew()
 
 
 _TOKENS = [count(1)]
@@ -154,6 +157,7 @@ def _called(name: str) -> Callable[..., Any]:
 
 
 _STEPS: dict[str, Callable[..., Any]] = {
+    **STEPS,
     "add": _called("add"),
     "undo": _called("undo"),
     "fail": _called("fail"),

@@ -20,6 +20,7 @@ from sequential.errors import StorageError
 from sequential.testing import FakeClock
 from sequential.testing._stage import Invocation, Process, Stage
 from tests.simulation.choices import Choices
+from tests.simulation.desk import Desk
 from tests.simulation.drawn import CANARY, drawn_program
 from tests.simulation.fleet import Channel, Troubles, WatchedMemory
 from tests.simulation.invariants import Executions
@@ -109,6 +110,7 @@ class Traffic:
         outside = Channel(self.memory, self.troubles, "out", None, self._zero)
         outside.tell = None if self.trace is None else self.say
         self.outside = Outside(self.stage.engine, outside, self.clock, self.stage.token)
+        self.desk = Desk(self.stage.engine, outside, self.outside)
         self.troubles.rate = draw((0.0, 0.02, 0.06, 0.15))
         self.crash_rate = draw((0.0, 0.0, 0.01, 0.05))
         self.mail_rate = draw((0.0, 0.0, 0.2, 0.6))
