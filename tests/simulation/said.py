@@ -85,7 +85,8 @@ def _check_kept(
     tools += [(position, found.tool) for position, found in run.open.items()]
     come = [says.root(position) for position, tool in tools if tool != "t.undo"]
     own = [op[1] for op in says.steps[: max(come, default=-1) + 1] if op[0] == "say"]
-    if not own or _is_copied(own[-1], says, first):
+    if not own or watched.rollbacks or _is_copied(own[-1], says, first):
+        # Whoever keeps the flow does not say again what a storage has lost.
         return
     place = own[-1][0]
     if watched.losses and place and says.steps[place - 1][0] in _WIDE:
