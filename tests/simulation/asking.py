@@ -5,6 +5,7 @@ The operations of these, and the tool that hands out tokens; what is made of the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from sequential import (
     tool_call,
     wait_for_signal,
 )
+from sequential._model import Message, Open
 from tests.simulation.choices import Choices
 
 TYPES: Mapping[str, Any] = {"int": int, "str": str, "any": Any}
@@ -56,6 +58,17 @@ def add_asking(known: Registry) -> None:
         if context.attempt <= failures:
             raise ConnectionError("no answer") if context.attempt % 2 else Rejected("not now")
         return Pending(timeout=limit)
+
+
+def takes(wait: Open, message: Message) -> bool:
+    """Tell whether *wait*, as it is stored, is for *message* and takes its value."""
+    if wait.name != message.name or not wait.schema:
+        return wait.name == message.name
+    named = json.loads(wait.schema).get("type")
+    return named in _NAMED and fits(_NAMED[named], json.loads(message.value.data))
+
+
+_NAMED = {"integer": "int", "string": "str"}
 
 
 def begin_anew() -> None:
@@ -137,5 +150,6 @@ __all__ = [
     "marks",
     "numbered",
     "several",
+    "takes",
     "wanted_by",
 ]

@@ -170,7 +170,7 @@ class Happenings(People):
 
     def stop_faults(self) -> None:
         """Let nothing go wrong from now on, and let code of every version be there."""
-        self.troubles.rate = self.crash_rate = self.mail_rate = 0.0
+        self.troubles.rate = self.crash_rate = self.mail_rate = self.between_rate = 0.0
         self.frozen = {}
         if len(self._codes) > 1:
             codes = (Code.PATCHED,) if Code.PATCHED in self._codes else (Code.OLD, Code.CHANGED)

@@ -51,6 +51,8 @@ class Told:
                     self._signal(before, run, step, gone)
                 elif step.tool == CALLS:
                     self._answer(before, step, gone)
+        if run.status is Status.PAUSED and run.wake is None and code is not None:
+            self._told_of_drops(before, run, gone)
         for message in gone:
             self._dropped(run, message)
 
@@ -97,6 +99,16 @@ class Told:
         lost = self._watched[before.run_id].rollbacks
         assert mine or lost, "I25 an answer was recorded that nobody gave to this call"
         gone[:] = [each for each in gone if each not in mine]
+
+    def _told_of_drops(self, before: Run, run: Run, gone: Sequence[Message]) -> None:
+        """Check that the waits of a run that parks say of nothing else that it was dropped."""
+        for position, wait in run.open.items():
+            found = before.open.get(position)
+            says = wait.kind is StepKind.SIGNAL and wait.error
+            if says and (found is None or found.error != wait.error):
+                dropped = any(each.name == wait.name for each in gone)
+                dropped = dropped or bool(self._watched[run.run_id].rollbacks)
+                assert dropped, "I24 a signal is said to be dropped, and still there"
 
     def _dropped(self, run: Run, message: Message) -> None:
         """Check a message that was taken out of the inbox and is in no record."""
