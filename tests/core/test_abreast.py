@@ -445,6 +445,35 @@ def _late(number: int) -> int:
     return number
 
 
+@pytest.mark.parametrize("obstacle", ["a missing tool", "what is no step"])
+def test_what_a_blocked_run_waits_for_is_saved_first(obstacle: str) -> None:
+    """Else it would call once more at every look, and begin its sleep anew."""
+
+    def wrong() -> Steps[None]:
+        yield add(1)
+        yield 5
+
+    def body() -> Steps[Any]:
+        other = call("nowhere") if obstacle == "a missing tool" else wrong()
+        return (yield gather(other, call("ask", name="x"), sleep(1_000)))
+
+    stage = stage_of(body)
+    assert isinstance(stage.process().execute(), Blocked)
+    waits = waits_of(stage)
+    assert set(waits) == {"0.1", "0.2"}
+    assert until_due(stage)
+    assert isinstance(stage.process().execute(), Blocked)
+    assert waits_of(stage) == waits
+    assert ran(stage).count("0.1") == 1
+
+
+def waits_of(stage: Staged) -> dict[str, object]:
+    """Return what the run waits for, by position, with the time at which the wait is over."""
+    loaded = stage.storage.load("r")
+    assert loaded is not None
+    return {place: (wait.kind, wait.due) for place, wait in loaded.run.open.items()}
+
+
 def test_a_missing_tool_that_loses_a_race_is_no_obstacle() -> None:
     def body() -> Steps[Any]:
         raced = yield race(call("late", number=2), add(3))

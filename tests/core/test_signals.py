@@ -11,15 +11,19 @@ import pytest
 from sequential import (
     Pending,
     Registry,
+    Rejected,
+    RetryPolicy,
     Steps,
     ToolContext,
     flow,
     gather,
     save,
     tool,
+    tool_call,
     wait_for_signal,
 )
-from sequential._outcomes import Completed
+from sequential._outcomes import Completed, Failed, Paused
+from sequential._storage import Loaded
 from sequential.errors import RunMissing, SignalMismatch, TokenInvalid
 from sequential.testing._faulty import Fault, FaultyStorage
 from tests.fix_stage import Stage
@@ -144,6 +148,23 @@ def test_a_signal_that_fits_one_of_several_waits_is_taken(stage: Stage) -> None:
     assert app.execute(run_id) == Completed(run_id, (1, "a"))
 
 
+@pytest.mark.parametrize("values", [("a", 1), (1, "a")])
+def test_a_signal_that_does_not_fit_is_left_to_another_wait_that_takes_it(
+    any_stage: Stage, values: tuple[Any, Any]
+) -> None:
+    @flow(registry=any_stage.registry)
+    async def both() -> Any:
+        return await gather(wait_for_signal("n", int), wait_for_signal("n", str))
+
+    app = any_stage.app(warm=0)
+    run_id = app.start(both)
+    app.execute(run_id)
+    for value in values:
+        assert app.signal(run_id, "n", value)
+    assert any_stage.drive(app, run_id) == Completed(run_id, (1, "a"))
+    assert app.get(run_id).inbox == ()
+
+
 def typed(kind: Any) -> Registry:
     registry = Registry()
 
@@ -262,6 +283,104 @@ def _forged(token: str, deployment: str) -> str:
     key = idempotency_key(deployment, run_id, generation, position, epoch)
     data = json.dumps([run_id, generation, position, epoch, key]).encode()
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def test_an_early_answer_of_the_wrong_type_is_dropped_and_the_token_stays_good(
+    stage: Stage,
+) -> None:
+    tokens = list[str]()
+
+    def answered(token: str) -> None:
+        tokens.append(token)
+        assert app.answer(token, "no decision")  # nobody can tell yet
+
+    app = stage.app(warm=0)
+    asking(stage.registry, answered)
+    run_id = app.start("asking.<locals>.asking")
+    app.execute(run_id)
+    app.execute(run_id)
+    (waiting,) = app.get(run_id).open.values()
+    assert "expected `object`, got `str`" in waiting.error
+    assert app.get(run_id).inbox == ()
+    with pytest.raises(SignalMismatch):
+        app.answer(tokens[0], "still none")
+    assert app.answer(tokens[0], {"approved": True, "note": "fine"})
+    assert not app.answer(tokens[0], {"approved": True, "note": "again"})
+    assert app.execute(run_id) == Completed(run_id, "fine")
+
+
+def test_an_early_signal_that_is_no_answer_is_dropped_also_without_the_tool(stage: Stage) -> None:
+    @tool("people", "named", registry=stage.registry)
+    def named() -> Pending | int:
+        return Pending("name", timeout=60)
+
+    def carrying(registry: Registry) -> Registry:
+        @flow(name="f", registry=registry)
+        async def f() -> Any:
+            return await tool_call("people", "named")
+
+        return registry
+
+    app, other = stage.app(carrying(stage.registry)), stage.app(carrying(Registry()), warm=0)
+    first, second = app.start("f"), app.start("f")
+    app.signal(first, "name", "text")
+    app.execute(first)
+    assert app.get(first).inbox == ()
+    app.execute(second)
+    app.signal(second, "name", "text", checked=False)
+    other.execute(second)
+    for run_id in (first, second):
+        assert "xpected `int`, got `str`" in app.get(run_id).open["0"].error
+        app.signal(run_id, "name", 7)
+        assert app.execute(run_id) == Completed(run_id, 7)
+    third = app.start("f")
+    app.signal(third, "name", "text")
+    app.execute(third)
+    stage.clock.advance(60)
+    assert isinstance(app.execute(third), Failed)
+
+
+def test_the_token_of_a_rejected_attempt_is_void(stage: Stage) -> None:
+    tokens = list[str]()
+
+    @tool("people", "ask", retry=RetryPolicy(max_attempts=3, first=1.0), registry=stage.registry)
+    def ask(context: ToolContext) -> Pending | int:
+        tokens.append(context.answer_token)
+        if context.attempt == 1:
+            raise Rejected("not now")
+        return Pending()
+
+    @flow(registry=stage.registry)
+    async def asks() -> int:
+        answer = await ask()
+        assert isinstance(answer, int)
+        return answer
+
+    app = stage.app()
+    run_id = app.start(asks)
+    assert isinstance(stage.drive(app, run_id), Paused)
+    first, second = tokens
+    assert not app.answer(first, 1)
+    assert app.answer(second, 2)
+    assert app.execute(run_id) == Completed(run_id, 2)
+
+
+def test_an_answer_to_a_run_that_ends_meanwhile_is_not_taken(stage: Stage) -> None:
+    tokens = list[str]()
+    asking(stage.registry, tokens.append)
+    app = stage.app()
+    run_id = app.start("asking.<locals>.asking")
+    app.execute(run_id)
+    load, ends = stage.storage.load, [app.terminate]
+
+    def ending(run_id: str, after: int = 0) -> Loaded | None:
+        found = load(run_id, after)
+        if ends:
+            ends.pop()(run_id)
+        return found
+
+    stage.storage.load = ending  # type: ignore[method-assign]
+    assert not app.answer(tokens[0], {"approved": True})
 
 
 def test_a_token_of_a_run_that_is_gone_says_so(stage: Stage) -> None:

@@ -94,6 +94,28 @@ def test_a_warm_flow_that_catches_up_does_not_say_its_old_progress(any_stage: St
     assert other.progress(run_id) == half
 
 
+def test_a_warm_flow_that_is_no_record_behind_does_not_say_its_old_progress(
+    any_stage: Stage,
+) -> None:
+    @flow(registry=any_stage.registry)
+    def saying() -> Steps[None]:
+        set_progress("old")
+        yield save()
+        set_progress("new")
+        yield wait_for_signal("next")
+
+    one, other = any_stage.app(), any_stage.app()
+    run_id = one.start(saying)
+    one.execute(run_id)  # it has paused at the save, and not looked further
+    other.execute(run_id)
+    new = other.progress(run_id)
+    assert new is not None
+    assert new.value == "new"
+    other.signal(run_id, "unheard", None)
+    one.execute(run_id)
+    assert other.progress(run_id) == new
+
+
 def test_a_warm_flow_hears_of_signals_from_elsewhere(any_stage: Stage) -> None:
     began: list[int] = []
 

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -38,6 +38,7 @@ JSON = {"content-type": "application/json"}
 
 registry = Registry()
 handed: list[str] = []
+early: list[Callable[[str], object]] = []
 
 
 @tool("people", "review", registry=registry)
@@ -56,6 +57,8 @@ def article(text: str, days: float = 7.0) -> Steps[Any]:
 @tool("people", "rate", registry=registry)
 def rate(context: ToolContext) -> Pending | int:
     handed.append(callback_url(context, keys=KEYS, base="https://flows.example/"))
+    while early:
+        early.pop()(urlsplit(handed[-1]).path)
     return Pending()
 
 
@@ -99,6 +102,18 @@ def test_a_form_is_shown_and_nothing_is_done_by_it(site: Site) -> None:
         assert page.headers["content-type"].startswith("text/html")
         assert '<form method="post">' in page.text
     assert site.app.get("r1") == before
+
+
+def test_an_early_answer_that_does_not_fit_does_not_use_the_link_up(site: Site) -> None:
+    early.append(lambda path: site.client.post(path, json="not a number"))
+    site.app.start(rated, run_id="r1")
+    for _ in range(2):
+        site.app.execute("r1")
+    assert site.app.get("r1").inbox == ()
+    path = urlsplit(handed[-1]).path
+    assert site.client.post(path, json=5).status_code == 200
+    assert site.client.post(path, json=6).status_code == 409
+    assert site.result("r1") == 5
 
 
 def test_the_form_answers_the_tool_call(site: Site) -> None:

@@ -137,8 +137,8 @@ COMMITS: tuple[Mutant, ...] = (
     mutant(
         "a warm frame says its old progress again",
         "_player",
-        "                scope.said = self._said = None\n",
-        "                pass\n",
+        "            scope.said = self._said = None\n",
+        "",
         f"{_WARM}test_a_warm_flow_that_catches_up_does_not_say_its_old_progress",
     ),
     mutant(

@@ -20,8 +20,8 @@ VALUES: tuple[Mutant, ...] = (
     mutant(
         "a value is kept as that of the first generation",
         "_referring",
-        "        run.run_id, run.generation, part, digest, len(held)",
-        "        run.run_id, 0, part, digest, len(held)",
+        "Address(run.run_id, run.generation, part, digest, len(held),",
+        "Address(run.run_id, 0, part, digest, len(held),",
         SIMULATOR,
     ),
     mutant(

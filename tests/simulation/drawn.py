@@ -5,6 +5,7 @@ What an operation means stands in `programs`, what disturbs it in `happenings`.
 
 from __future__ import annotations
 
+from tests.simulation.asking import TYPES, numbered, several
 from tests.simulation.choices import Choices
 from tests.simulation.programs import STYLES, Op, Program
 
@@ -14,7 +15,16 @@ CANARY = "canary-7f3a"
 NAMES = ("a", "b")
 """Signals that programs wait for."""
 
-_KINDS: tuple[tuple[object, ...], ...] = (
+Kinds = tuple[tuple[object, ...], ...]
+
+_TALK: Kinds = (
+    *[("typed", NAMES, tuple(TYPES))] * 2,
+    *[("ask", (0, 0, 1, 2), (None, None, 1, 30))] * 3,
+    *[("say", int, (0, 0, 20))] * 2,
+    ("several",),
+)
+"""Operations of runs and people who have much to say to each other."""
+_KINDS: Kinds = (
     *[("add", int)] * 6,
     ("fail", int),
     ("return", int),
@@ -33,6 +43,7 @@ _KINDS: tuple[tuple[object, ...], ...] = (
     *[("stop", int)] * 2,
     ("poison", int),
     ("draw",),
+    *_TALK,
 )
 _WIDE: tuple[tuple[str], ...] = (*[("gather",)] * 4, *[("race",)] * 4, *[("map",)] * 2)
 """Operations with branches."""
@@ -48,19 +59,22 @@ _IDS = (*[None] * 6, "x", "x", "r0")
 
 def drawn_program(choices: Choices) -> Program:
     """Draw what a run does."""
-    program = _ops(choices, 0, 6)
+    kinds = choices.one_of((_KINDS, _KINDS, (*_KINDS, *_TALK * 6)))
+    program = _ops(choices, 0, 6, kinds)
     if choices.chance(0.1):
-        program.append(["continue", _given(choices, [_op(choices, 0)])])
+        program.append(["continue", numbered(_given(choices, _ops(choices, 0, 3)))])
     elif choices.chance(0.1):
         program.append(["stop", 1 + choices.below(99)])
     elif choices.chance(0.1):
         program.append(["apart"])
-    return program
+    return numbered(program)
 
 
-def _op(choices: Choices, depth: int) -> Op:
+def _op(choices: Choices, depth: int, kinds: Kinds = _KINDS) -> Op:
     draw = choices.one_of
-    kind = draw(_KINDS if depth > 1 else (*_KINDS, *_WIDE, *_CHILDREN))
+    kind = draw(kinds if depth > 1 else (*kinds, *_WIDE, *_CHILDREN))
+    if kind == ("several",):
+        return several(choices, NAMES)
     if kind in _WIDE:
         return _wide(choices, kind[0], depth + 1)
     if kind in _CHILDREN:
@@ -106,10 +120,10 @@ def _given(choices: Choices, program: Program) -> Program:
     return [["hold", None], [choices.one_of(_READS), 1 + choices.below(99)], *program]
 
 
-def _ops(choices: Choices, depth: int, most: int) -> Program:
-    program = [_op(choices, depth) for _ in range(1 + choices.below(most))]
-    kinds = [op[0] for op in program]
-    if kinds[0] in _READS or (kinds[0] in {"child", "start"} and _takes_value(program[0])):
+def _ops(choices: Choices, depth: int, most: int, kinds: Kinds = _KINDS) -> Program:
+    program = [_op(choices, depth, kinds) for _ in range(1 + choices.below(most))]
+    first = program[0]
+    if first[0] in _READS or (first[0] in {"child", "start"} and _takes_value(first)):
         # Else there would be nothing to read or to give.
         program.insert(0, ["big", 1 + choices.below(99)])
     return program

@@ -158,6 +158,8 @@ def _check_tool(op: Op, record: StepRecord, value: Any) -> None:
     kind = op[0]
     if kind in {"add", "poison"}:
         assert value == op[1]
+    elif kind == "say":
+        assert value == (None if op[2] else op[1][1])
     elif kind == "secret":
         assert value == len(op[1])
     elif kind == "flaky":

@@ -103,15 +103,8 @@ class Families:
         program: Program = json.loads(run.input.data)
         if self._watched[run.run_id].past[moment].family == Code.CHANGED.family:
             program = [EXTRA, *program]
-        at, *inner = map(int, position.split("."))
-        found = _steps(program)[at : at + 1]
-        while found and inner:
-            op, branch = found[0], inner.pop(0)
-            found = op[1][branch : branch + 1] if op[0] in {"gather", "race"} else []
-            if found and not is_bare(found[0]):
-                at = inner.pop(0) if inner else -1
-                found = _steps(found[0])[at : at + 1] if at >= 0 else []
-        return found[0] if found and found[0][0] in {"child", "start"} else None
+        found = op_at(program, position)
+        return found if found is not None and found[0] in {"child", "start"} else None
 
     # -- ending ------------------------------------------------------------------------------
 
@@ -205,6 +198,19 @@ class Families:
             if generation == parent.generation and asked and op[-1] == "cancel":
                 told = any(each.startswith(CANCEL) for each in self._arrived[child_id])
                 assert told or self._ends[child_id], "I19 a child was not told to stop"
+
+
+def op_at(program: Program, position: str) -> Op | None:
+    """Return the operation of *program* that stands at *position*."""
+    at, *inner = map(int, position.split("."))
+    found = _steps(program)[at : at + 1]
+    while found and inner:
+        op, branch = found[0], inner.pop(0)
+        found = op[1][branch : branch + 1] if op[0] in {"gather", "race"} else []
+        if found and not is_bare(found[0]):
+            at = inner.pop(0) if inner else -1
+            found = _steps(found[0])[at : at + 1] if at >= 0 else []
+    return found[0] if found else None
 
 
 def _steps(program: Program) -> Program:

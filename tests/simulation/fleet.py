@@ -23,6 +23,8 @@ from tests.simulation.families import Families
 from tests.simulation.invariants import Watched
 from tests.simulation.programs import Code
 from tests.simulation.repairs import Repairs
+from tests.simulation.said import check_progress
+from tests.simulation.told import Told
 from tests.simulation.trace import told_commit
 from tests.simulation.values import Values
 
@@ -67,6 +69,7 @@ class WatchedMemory(MemoryStorage):
         values: What is kept apart from records.
         repairs: What operators do.
         barred: Whether no purge of a record gets through.
+        told: What is said to runs.
         steady: Whether nobody's clock is wrong.
     """
 
@@ -80,6 +83,7 @@ class WatchedMemory(MemoryStorage):
         self.families = Families(self.watched)
         self.values = Values(self, clock, self.watched)
         self.repairs = Repairs(self.watched, self.stored)
+        self.told = Told(self.watched)
         self.steady = True
         self.barred = False
         self._terms = terms
@@ -121,6 +125,9 @@ class WatchedMemory(MemoryStorage):
             self.families.see(before, run, steps, self.writer)
             self.values.see(before, run, steps)
             self.repairs.see(before, run, steps)
+            self.told.see(before, run, steps, self.writer)
+            if before:
+                check_progress(before, run, self.writer, watched)
             now, steady = self._time.now(), self.steady
             if before and check_deadline(before, run, steps, now, steady=steady):
                 self.counts["deadlines over"] += 1

@@ -16,11 +16,12 @@ from sequential.testing._stage import Invocation, Process
 from tests.simulation.drawn import NAMES
 from tests.simulation.fleet import Channel, Letter
 from tests.simulation.operators import Operators
+from tests.simulation.people import People
 from tests.simulation.programs import Code
 from tests.simulation.traffic import INFINITE, PASSING, Menu, name_of
 
 
-class Happenings(Operators):
+class Happenings(Operators, People):
     """A fleet, and all that can happen to it."""
 
     def menu_of(self, deploys: float, failovers: float, clocks: float) -> Menu:
@@ -48,6 +49,7 @@ class Happenings(Operators):
             (self._clone, draw((0.0, 0.0, 0.0, 1.5))),
             (self._disturb_clock, clocks),
             (self._forged, 0.3),
+            (self._talk, draw((0.0, 2.0, 8.0))),
         )
 
     # -- what goes wrong ---------------------------------------------------------------------
@@ -158,9 +160,16 @@ class Happenings(Operators):
 
     def _meddle(self) -> None:
         run_id, outside = self._some_run(), self.outside
-        acts = (self._any_signal, self._any_signal, self._any_signal, self._any_signal,
+        acts = (*[self.signal_somebody] * 4,
                 self._cancel, outside.terminate, outside.redrive, outside.retry)  # fmt: skip
         act = self.choices.one_of(acts)
+        self.say("out", run_id, act.__name__.strip("_"))
+        with suppress(RunStatusWrong, StorageError):
+            act(run_id)
+
+    def _talk(self) -> None:
+        run_id = self._some_run()
+        act = self.choices.one_of((self.signal_somebody, self.answer_somebody))
         self.say("out", run_id, act.__name__.strip("_"))
         with suppress(RunStatusWrong, StorageError):
             act(run_id)
@@ -171,37 +180,18 @@ class Happenings(Operators):
         waits = type(invocation.request) is Wait
         if waits and self.choices.chance(self._meddling / 20):
             with suppress(RunStatusWrong, StorageError):
-                self._any_signal(invocation.run_id)
+                self.signal(invocation.run_id, self.choices.one_of(NAMES))
         super().advance(invocation)
-
-    def _any_signal(self, run_id: str) -> None:
-        self.signal(run_id, self.choices.one_of(NAMES))
 
     def _cancel(self, run_id: str) -> None:
         sent_id = f"{CANCEL}:{self.memory.stored(run_id).generation}"
-        self._send(run_id, sent_id, CANCEL, {})
-
-    def signal(self, run_id: str, name: str) -> None:
-        """Send a signal, now and then one that was sent before."""
-        self._signals += not self.choices.chance(0.2)
-        self._send(run_id, f"s{self._signals}", name, self._signals)
-
-    def _send(self, run_id: str, sent_id: str, name: str, value: object) -> None:
-        watched, troubled = self.memory.watched[run_id], self.counts.total()
-        # Not what was confirmed: a message may have arrived that its sender gave up.
-        stored = self.memory.stored(run_id)
-        there = {*stored.seen, *(message.id for message in stored.inbox)}
-        accepted = self.outside.send(run_id, sent_id, name, value)
-        if troubled == self.counts.total():
-            assert accepted is (sent_id not in there), "I12 accepted twice"
-        watched.accepted.add(sent_id)
-        self.post(run_id, 0.0)
+        self._said(run_id, sent_id, lambda: self.outside.send(run_id, sent_id, CANCEL, {}))
 
     # -- the end -----------------------------------------------------------------------------
 
     def stop_faults(self) -> None:
         """Let nothing go wrong from now on, and let code of every version be there."""
-        self.troubles.rate = self.crash_rate = self.mail_rate = 0.0
+        self.troubles.rate = self.crash_rate = self.mail_rate = self.between_rate = 0.0
         self.frozen = {}
         if len(self._codes) > 1:
             codes = (Code.PATCHED,) if Code.PATCHED in self._codes else (Code.OLD, Code.CHANGED)

@@ -38,6 +38,7 @@ from sequential import (
 )
 from sequential.errors import ChildCancelled, ChildFailed
 from sequential.refs import Ref
+from tests.simulation.asking import STEPS, add_asking, begin_anew
 from tests.simulation.references import PAD, STEPLESS, digest_of, filled, returned
 
 Op = list[Any]
@@ -100,6 +101,7 @@ def registry(code: Code = Code.OLD) -> Registry:
 
 
 def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of small functions)
+    add_asking(known)
     policy = RetryPolicy(max_attempts=3, first=4.0, jitter=False)
 
     @tool("t", "undo", registry=known)
@@ -161,6 +163,7 @@ def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of s
 def restart_tokens() -> None:
     """Let the tool ``token``, which returns another number each time, begin from 1 again."""
     _TOKENS[0] = count(1)
+    begin_anew()
 
 
 _TOKENS = [count(1)]
@@ -171,6 +174,7 @@ def _called(name: str) -> Callable[..., Any]:
 
 
 _STEPS: dict[str, Callable[..., Any]] = {
+    **STEPS,
     "add": _called("add"),
     "undo": _called("undo"),
     "fail": _called("fail"),

@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import accumulate
 
 from sequential import _protocol
-from sequential._model import OPEN_STATUSES, At, Run, Status, StepKind
+from sequential._model import OPEN_STATUSES, At, Run, Status
 from sequential._protocol import holds, is_due
 from tests.simulation.choices import Choices, Schedule
 from tests.simulation.deadlines import LATE, is_told
@@ -141,9 +141,7 @@ class Simulation(Happenings):
             self.say("", run_id, "redrive, with the poison gone")
             self.outside.redrive(run_id)
         elif run.wake is None:
-            waits = [waiting for waiting in run.open.values() if waiting.due is None]
-            for name in {each.name for each in waits if each.kind is not StepKind.CHILD}:
-                self.signal(run_id, name)
+            self.give(run)
         self._check()
 
     def _until_one_is_due(self, going: list[str]) -> None:

@@ -73,6 +73,7 @@ def test_everything_that_can_happen_does_happen() -> None:
         "runs completed", "runs failed", "runs cancelled", "continued", "several in flight",
         "children", "notices", "deferred notices", "deadlines over",
         "patched runs, old way", "patched runs, new way",
+        "signals refused", "answers", "answers refused", "answers too late", "tokens refused",
     }  # fmt: skip
     assert {str(what) for what in wanted} <= {str(what) for what, count in counts.items() if count}
 

@@ -20,6 +20,7 @@ from sequential.errors import StorageError
 from sequential.testing import FakeClock
 from sequential.testing._stage import Invocation, Process, Stage
 from tests.simulation.choices import Choices
+from tests.simulation.desk import Desk, Window
 from tests.simulation.drawn import CANARY, drawn_program
 from tests.simulation.fleet import Channel, Troubles, WatchedMemory
 from tests.simulation.invariants import Executions
@@ -106,13 +107,16 @@ class Traffic:
             pause=draw(_PAUSES), terms=self.terms, seed=seed + 1,
         )  # fmt: skip
         self.stage.on_send = self.post
-        outside = Channel(self.memory, self.troubles, "out", None, self._zero)
+        outside = Window(self.memory, self.troubles, "out", None, self._zero)
+        outside.meanwhile = self._meanwhile
         outside.tell = None if self.trace is None else self.say
         self.outside = Outside(self.stage.engine, outside, self.clock, self.stage.token)
+        self.desk = Desk(self.stage.engine, outside, self.outside)
         self.troubles.rate = draw((0.0, 0.02, 0.06, 0.15))
         self.crash_rate = draw((0.0, 0.0, 0.01, 0.05))
         self.mail_rate = draw((0.0, 0.0, 0.2, 0.6))
         self.twice_rate = draw((0.0, 0.0, 0.3))
+        self.between_rate = draw((0.0, 0.0, 0.3))
         deploys = draw((0.0, 0.0, 1.0, 3.0))
         self._codes = draw((BREAKING, PATCHING)) if deploys else (Code.OLD,)
         failovers, clocks = draw((0.0, 0.0, 0.0, 0.5, 2.0)), draw((0.0, 0.0, 1.0))
@@ -327,6 +331,13 @@ class Traffic:
         self.counts["poisoned"] += 1
         self._kill_process(invocation.process, "killed by poison")
         return True
+
+    def _meanwhile(self) -> None:
+        """Let an invocation go on, between two requests of somebody else."""
+        live = [each for each in self.live if each.process not in self.frozen]
+        if live and self.choices.chance(self.between_rate):
+            self.counts["meanwhile"] += 1
+            self.advance(self.choices.one_of(live))
 
     def _pass_time(self) -> None:
         seconds = self.choices.one_of(PASSING)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from . import _codec
 from ._calls import Hold, Pending, ToolCall, ToolContext, ToolResult, idempotency_key
 from ._events import AttemptFinished
+from ._expected import misfit
 from ._failure import brief, error_json, error_value
 from ._holding import Holding
 from ._model import Message, Open, Run, StepKind, StepOutcome
@@ -24,7 +25,15 @@ from ._replay import Asked
 from ._requests import Fetch, Observe, Perform, Performed, Requests, Wait
 from ._steps import ToolStep
 from ._tools import DEFAULT_OPTIONS, ToolOptions
-from .errors import FlowError, LeaseLost, NotEncodable, RefGone, StepTimedOut, ToolNotFound
+from .errors import (
+    FlowError,
+    LeaseLost,
+    NotEncodable,
+    RefGone,
+    StepTimedOut,
+    ToolNotFound,
+    ValuesError,
+)
 
 _INTERRUPTED = "StepInterrupted"
 
@@ -221,14 +230,40 @@ class Attempts:
         """Settle what an earlier invocation left: an announced attempt, or a pending answer."""
         if state.intent:
             return self._interrupted(state)
-        message = first_message(self.holding, state.name)
-        if message is not None:
+        taken: tuple[str, ...] = ()
+        inbox = self.holding.run.inbox if first_message(self.holding, state.name) else ()
+        for message in inbox:
+            if message.name != state.name:
+                continue
+            taken = (*taken, message.id)
             data = yield from read_message(self.holding, message)
-            return self._settled(StepOutcome.VALUE, data, state.attempt, (message.id,))
+            unfit = self._unfit(state, data)
+            if not unfit:
+                return self._settled(StepOutcome.VALUE, data, state.attempt, taken)
+            # It came before anybody could tell; kept with the wait, for whoever looks after it.
+            state = state._replace(error=unfit)
         if state.due is not None and state.due <= self.holding.world.now():
-            late = StepTimedOut(self.asked.tool, max(0.0, state.due - state.started))
-            return self._settled(StepOutcome.ERROR, error_json(error_value(late)), state.attempt)
-        return Waiting(state, "pending")
+            late = error_json(error_value(self._late(state)))
+            return self._settled(StepOutcome.ERROR, late, state.attempt, taken)
+        return Waiting(state, "pending", taken)
+
+    def _late(self, state: Open) -> StepTimedOut:
+        return StepTimedOut(self.asked.tool, max(0.0, (state.due or 0.0) - state.started))
+
+    def _unfit(self, state: Open, data: bytes) -> str:
+        """Return why *data* cannot be what the tool returns; empty if it can, as far as is known.
+
+        Recorded it would block the run: the flow could never read it.
+        """
+        value = _codec.decode(data)
+        if self._result is None:
+            found = misfit(state.schema, value)
+            return "" if found is None else f"{found.path}: {found.reason}"
+        try:
+            self._result.read(value)
+        except ValuesError as error:
+            return brief(error_value(error), sealed=self.holding.engine.payloads.sealing)
+        return ""
 
     def _interrupted(self, state: Open) -> Settled:
         error = {

@@ -120,8 +120,8 @@ class Player:
             if any(new != (each in run.patches) for each, new in scope.patches.items()):
                 return False  # elsewhere it may have gone the other way of a patch
             scope.patches.update(dict.fromkeys(run.patches, True))
-            if records:  # what was said here since is older than what is stored
-                scope.said = self._said = None
+            # Stored with the pause, and by now perhaps older than what is stored.
+            scope.said = self._said = None
         self.ready.extend(records)
         self._later = None
         return True

@@ -176,9 +176,11 @@ class Settling:
         for message in self._holding.run.inbox:
             if message.name != step.name:
                 continue
-            taken = (*taken, message.id)
             data = yield from read_message(self._holding, message)
             unfit = refusal(step, data)
+            if unfit is not None and self._fits_another(step.name, data):
+                continue
+            taken = (*taken, message.id)
             if unfit is None:
                 return Settled(StepOutcome.VALUE, data, consumed=taken, started=started)
             # Kept with the wait: whoever looks after the run must see why it still waits.
@@ -194,6 +196,15 @@ class Settling:
             started=started,
         )  # fmt: skip
         return Waiting(opened, "signal", taken)
+
+    def _fits_another(self, name: str, data: bytes) -> bool:
+        """Tell whether a wait of the same name takes what one was sent in another form."""
+        waits = [strand.step for strand in self._player.waiting.values()]
+        return any(
+            refusal(each, data) is None
+            for each in waits
+            if isinstance(each, SignalStep) and each.name == name
+        )
 
     def _sleep(self, step: SleepStep, found: Open | None, started: float) -> Settled | Waiting:
         due = step.until if step.until is not None else started + (step.seconds or 0.0)

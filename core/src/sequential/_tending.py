@@ -108,9 +108,18 @@ class Tended(Opened):
         recorded = any(step.position == named.position for step in loaded.steps)
         if recorded or loaded.run.generation != named.generation:
             return False
+        waiting = loaded.run.open.get(named.position)
+        if waiting is not None and waiting.epoch > named.epoch:
+            return False  # that attempt was rejected, and a later one waits under another key
         if loaded.run.status not in _KEPT:
             return False
-        return self._tell(named.run_id, f"answer:{named.key}", named.key, value, checked=True)
+        # An answer that came early and did not fit was dropped: it must not use the token up.
+        dropped = sum(each.startswith(f"answer:{named.key}") for each in loaded.run.seen)
+        sent_id = f"answer:{named.key}:{dropped}" if dropped else f"answer:{named.key}"
+        try:
+            return self._tell(named.run_id, sent_id, named.key, value, checked=True)
+        except RunStatusWrong:
+            return False  # it has ended since
 
     def _tell(self, run_id: str, sent_id: str, name: str, value: object, *, checked: bool) -> bool:
         try:

@@ -61,8 +61,9 @@ class Links:
             return _said(404, "This link is not valid, or no longer.")
         value = _value(call)
         try:
-            accepted = self._is_waited_for(link) and self._app.signal(
-                link.run_id, link.name, value, signal_id=f"callback:{link.name}"
+            sent_id = self._sent_id(link)
+            accepted = bool(sent_id) and self._app.signal(
+                link.run_id, link.name, value, signal_id=sent_id
             )
         except (RunMissing, RunStatusWrong):
             accepted = False
@@ -84,12 +85,18 @@ class Links:
             _log.info("link %s was refused: %s", token_hash(token), error)
             return None
 
-    def _is_waited_for(self, link: Link) -> bool:
+    def _sent_id(self, link: Link) -> str:
+        """Return the id under which an answer is accepted once; empty if nobody waits for it."""
         loaded = self._app.storage.load(link.run_id)
         if loaded is None or loaded.run.generation != link.generation:
-            return False
+            return ""
         recorded = any(step.position == link.position for step in loaded.steps)
-        return loaded.run.status in (Status.PAUSED, Status.RUNNING) and not recorded
+        if recorded or loaded.run.status not in (Status.PAUSED, Status.RUNNING):
+            return ""
+        # An answer that came early and did not fit was dropped: it must not use the link up.
+        first = f"callback:{link.name}"
+        dropped = sum(each.startswith(first) for each in loaded.run.seen)
+        return f"{first}:{dropped}" if dropped else first
 
 
 def _value(call: Call) -> Any:
