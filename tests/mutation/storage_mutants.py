@@ -308,7 +308,7 @@ OTHERS: tuple[Mutant, ...] = (
     mutant(
         "a storage that goes away turns unknown into not written",
         "_outside",
-        "                # It says that nothing was written, which is no longer known.\n"
+        "                # They say that nothing was written, which is no longer known.\n"
         "                if lost is None:\n",
         "                if lost is None or tries >= 0:\n",
         f"{_OUTSIDE}test_a_storage_that_goes_away_after_a_lost_reply_does_not_turn_it_into_a_no",
