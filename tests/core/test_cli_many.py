@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sequential import Sequential
 from sequential.cli import _deeds
 from tests.fix_cli import CommandLine
 
@@ -166,6 +167,25 @@ def test_open_runs_are_cancelled_ended_and_purged_by_filters(failing: CommandLin
     assert {run["status"] for run in failing.lines("list")} == {"purged"}
     # A tombstone is removed by its id only.
     assert failing.ok("purge", "--since", "1h", "--yes", *WHY) == ""
+
+
+def test_what_somebody_purged_meanwhile_keeps_its_tombstone(
+    failing: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = _deeds._found
+
+    def slow(app: Sequential, *rest: Any) -> Any:
+        found = search(app, *rest)
+        assert app.purge("f1")
+        return found
+
+    monkeypatch.setattr(_deeds, "_found", slow)
+    result = failing("purge", "--flow", "fail", "--yes", *WHY)
+    assert (result.exit_code, result.stdout) == (1, "purge: 2 done, 1 refused\n")
+    assert "cannot purge run 'f1': it is purged" in result.stderr
+    assert {run["run_id"] for run in failing.lines("list", "--status", "purged")} == {
+        "f0", "f1", "f2",
+    }  # fmt: skip
 
 
 def test_blocked_runs_are_redriven_by_what_blocks_them(failing: CommandLine) -> None:

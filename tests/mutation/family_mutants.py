@@ -125,7 +125,7 @@ DEADLINES: tuple[Mutant, ...] = (
         "_cancelling",
         "    told = tuple(dict.fromkeys((cancel_id(run), *sent)))",
         "    told = tuple(sent)[:1] or (cancel_id(run),)",
-        SIMULATOR,
+        "tests/core/test_deadlines.py::test_two_generations_that_are_cancelled_are_one_cancel",
     ),
     mutant(
         "what is told of the deadline is told again at the next step",

@@ -75,7 +75,7 @@ REPAIRS: tuple[Mutant, ...] = (
         "_outside",
         "            run_id, change, lambda before, now: now.generation > before.generation\n",
         "            run_id, change\n",
-        SIMULATOR,
+        f"{_OUTSIDE}test_a_retry_whose_reply_is_lost_is_no_error_when_a_worker_was_faster",
     ),
     mutant(
         "what was done although the answer was lost is refused",

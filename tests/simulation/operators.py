@@ -38,7 +38,7 @@ _DEEDS: Mapping[str, Deed] = {
     "redrive": Deed("redrive", ("quarantined", "blocked"), repair._redrive),
     "cancel": Deed("cancel", _OPEN, tell._cancel),
     "terminate": Deed("terminate", _OPEN, tell._terminate),
-    "purge": Deed("purge", ("completed", "failed", "cancelled"), repair._purge),
+    "purge": Deed("purge", ("completed", "failed", "cancelled"), repair._purge_ended),
 }
 _FORKED = ("failed", "cancelled", "quarantined", "blocked")
 _DRAWN = (*["retry"] * 4, "redrive", "redrive", *["fork"] * 4, "cancel", "terminate", "purge")
@@ -111,7 +111,7 @@ class _DeskChannel(Channel):
         self.operators.meanwhile()
         assert self.request.doing == expect.run_id, "I29 done before it was noted"
         if expect.status is Status.PURGED:
-            # Who comes second removes what is left, as is said; here others still look at it.
+            # Purged between two looks of one deed: what is left would go; here others look at it.
             return True
         if self.operators.loses_answer():
             return self.purge_with(expect, self.operators.choices.one_of(tuple(Trouble)))

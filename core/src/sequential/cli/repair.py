@@ -91,6 +91,14 @@ def _purge(app: Sequential, run_id: str, _: str) -> Done:
     return f"run {run_id} purged; {done}", {"run_id": run_id}
 
 
+def _purge_ended(app: Sequential, run_id: str, reason: str) -> Done:
+    status = app.get(run_id).status
+    if status is Status.PURGED:
+        # Filters found it before somebody else purged it: what was left then is to stay.
+        raise RunStatusWrong(run_id, status, "purge", "a run that has ended")
+    return _purge(app, run_id, reason)
+
+
 @click.command("purge")
 @chosen_runs
 @with_session
@@ -99,5 +107,7 @@ def purge_command(session: Session, /, **given: Any) -> int:
 
     A second time removes the tombstone. Instead of RUN_ID, filters choose runs that have ended.
     """
-    deed = Deed("purge", ("completed", "failed", "cancelled"), _purge)
-    return perform(session, deed, Chosen(**given))
+    chosen = Chosen(**given)
+    named = not chosen.by_filter or "purged" in chosen.statuses
+    words = ("completed", "failed", "cancelled")
+    return perform(session, Deed("purge", words, _purge if named else _purge_ended), chosen)
