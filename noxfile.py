@@ -28,9 +28,10 @@ MEMBERS = [
 TYPED_BY_MYPY = ("core/src", "plugins", "dashboard", "tests", "docs/examples", "noxfile.py")
 TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
 # Every branch of these is taken by a test: they decide what is written and what is done again.
-DECISIVE = ("_protocol", "_replay", "_runner", "_codec")
-# More than there may be processors: half of the time a test waits for a disk, a server, a clock.
-IN_PARALLEL = ("--numprocesses=4", "--dist=worksteal")
+DECISIVE = ("_protocol", "_replay", "_runner", "_side_by_side", "_cancelling", "_codec")
+# More than there may be processors: a test also waits for a disk, a server, a clock. No more than
+# that: each collects all tests, and has servers of its own.
+IN_PARALLEL = ("--numprocesses=3", "--dist=worksteal")
 # The session `types` runs these.
 TYPING = "--ignore=tests/typing"
 # Schedules and mutants prove the protocol, which is the same on every Python: once is enough.
@@ -66,16 +67,18 @@ SERVERS = (
     "--ignore=tests/s3",
     "--ignore=tests/sqs",
 )
-# With the oldest libraries: what asks them everything, not what asks the same a hundred times, or
-# asks the engine alone.
+# With the oldest libraries: what asks them everything, not what asks the same a hundred times, asks
+# the engine alone, or needs none of them. Of Postgres, the contract stands in test_schema, too.
 ASKED_OFTEN = (
     *(
         f"--ignore-glob=tests/core/test_{name}.py"
         for name in ("abreast", "bad_input", "child*", "invoke", "parallel", "patterns", "strands")
     ),
+    "--ignore=tests/postgres/test_contract.py",
     "--ignore=tests/s3/test_rounds.py",
     "--ignore=tests/s3/test_storage.py",
     "--ignore=tests/s3/test_wakes.py",
+    "--ignore=tests/sqs/test_template.py",
     "--ignore=tests/dashboard/test_projection.py",
     "--ignore=tests/dashboard/test_security.py",
     "--ignore=tests/dashboard/test_walks.py",
@@ -189,10 +192,10 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Let mypy check everything, and pyright what users write."""
     sync(session, "types", "test", "bench", "browser")
-    session.run("mypy", *with_python(*TYPED_BY_MYPY))
+    session.run("mypy", "--num-workers=2", *with_python(*TYPED_BY_MYPY))
     if paths := with_python(*TYPED_BY_PYRIGHT):
         session.run("pyright", *paths)
-    session.run("pytest", "tests/typing", env={"CHECKERS": "required"})
+    session.run("pytest", "--numprocesses=2", "tests/typing", env={"CHECKERS": "required"})
 
 
 @nox.session(python=list(PYTHONS))
@@ -223,8 +226,12 @@ def browser(session: nox.Session) -> None:
     if "--screenshots" in session.posargs:
         session.run("python", "-m", "tests.browser.pictures", "docs/images", env=env)
     else:
-        options = ("-s", "-p", "no:xdist", "--timeout=300")
-        session.run("pytest", *options, "tests/browser", *session.posargs, env=env)
+        # What is measured, with nothing beside it; a page waits more than it works.
+        speed, others = "tests/browser/test_speed.py", ("--numprocesses=2", "--dist=worksteal")
+        session.run("pytest", "-s", "-p", "no:xdist", "--timeout=300", speed, env=env)
+        session.run(
+            "pytest", *others, "--timeout=300", f"--ignore={speed}", "tests/browser", env=env
+        )
 
 
 def may_install() -> bool:

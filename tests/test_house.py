@@ -41,13 +41,16 @@ NAMES_THAT_SAY_NOTHING = {
 }
 PURE = (
     "_attempts",
+    "_cancelling",
     "_holding",
     "_invoke",
     "_player",
     "_protocol",
     "_replay",
+    "_replies",
     "_requests",
     "_runner",
+    "_side_by_side",
     "_steps",
 )
 # What a pure module is handed instead: instants, random numbers, stored records.

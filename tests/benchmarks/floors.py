@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sequential._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
-from sequential._protocol import NOTHING, Terms, claimed, keep
+from sequential._protocol import Gain, Terms, claimed, keep
 from sequential._storage_rules import as_created
 from sequential.storage import Storage
 
@@ -107,7 +107,7 @@ class CommitFloor:
     def ready(self) -> Operation:
         """Return the operation, its values made before it is timed."""
         step = record(self.number)
-        kept = evolve(keep(self.run, NOTHING, time.time(), TERMS), op_id=step.op_id)
+        kept = evolve(keep(self.run, Gain(), time.time(), TERMS), op_id=step.op_id)
         self.number += 1
         return lambda: self._commit(kept, step)
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
+from tests.browser.runs import LONG
 from tests.browser.served import Dashboard, prepared, serving
-from tests.browser.watched import Watched
+from tests.browser.watched import Timeline, Watched
 
 # The rest keeps it from asking for its maker's servers. Root has no sandbox to start it in.
 FLAGS = (
@@ -74,3 +75,10 @@ def watched(context: BrowserContext, dashboard: Dashboard) -> Iterator[Watched]:
     page = Watched(context.new_page(), dashboard.url)
     yield page
     page.verify()
+
+
+@pytest.fixture
+def timeline(watched: Watched) -> Timeline:
+    """Return the timeline of the run of 5,000 steps."""
+    watched.open(f"run?id={LONG}")
+    return Timeline(watched.page)

@@ -31,11 +31,12 @@ from sequential import (
     tool_call,
     wait_for_signal,
 )
+from sequential._abreast import LOOK
 from sequential._memory import MemoryStorage
 from sequential._model import Status
 from sequential._outcomes import Blocked, Completed, Failed, Lost, Paused
 from sequential._requests import Await, Commit, Request
-from sequential.errors import StorageUnavailable
+from sequential.errors import RunCancelled, StorageUnavailable
 from sequential.testing import FakeClock, crash_everywhere, verify_replay
 from sequential.testing._faulty import Fault, FaultyStorage
 from sequential.testing._stage import Stage as Staged
@@ -299,6 +300,38 @@ def test_a_message_that_comes_while_a_call_is_in_flight_goes_to_who_asked_first(
     assert positions(stage) == ["0.1", "0.0"]
 
 
+def test_a_message_that_comes_with_a_commit_is_looked_at_before_an_attempt_is_waited_for() -> None:
+    def body() -> Steps[Any]:
+        return (yield gather(wait_for_signal("go"), call("once")))
+
+    stage = stage_of(body)
+    invocation = stage.process().invoke()
+    invocation.until(announcing)
+    stage.outside.send("r", "s", "go", 7)
+    invocation.finish()
+    assert positions(stage) == ["0.0", "0.1"]
+
+
+def announcing(request: Request) -> bool:
+    return isinstance(request, Commit) and any(each.intent for each in request.run.open.values())
+
+
+def test_messages_for_a_wait_that_lost_are_looked_for_no_more() -> None:
+    def body() -> Steps[Any]:
+        return (yield gather(race(wait_for_signal("go"), add(1)), add(2)))
+
+    patience: list[float | None] = []
+
+    stage = stage_of(body)
+    invocation = stage.process().invoke()
+    while invocation.advance():
+        if isinstance(invocation.request, Await):
+            patience.append(invocation.request.seconds)
+    assert stage.run().status is Status.COMPLETED
+    assert patience[0] == LOOK
+    assert patience[-1] is None
+
+
 def test_waits_with_timeouts_end_one_after_the_other() -> None:
     def listening(limit: float) -> Steps[str]:
         try:
@@ -435,6 +468,35 @@ def test_what_is_no_step_in_one_branch_lets_the_others_be_recorded() -> None:
     outcome = stage.process().execute()
     assert isinstance(outcome, Blocked)
     assert (outcome.reason, positions(stage)) == ("not-a-step", ["0.0.0", "0.1", "0.2"])
+
+
+def test_what_is_no_step_and_a_missing_tool_let_the_others_be_recorded() -> None:
+    def wrong() -> Steps[None]:
+        yield add(1)
+        yield 5
+
+    def body() -> Steps[Any]:
+        return (yield gather(wrong(), call("nowhere"), add(3)))
+
+    stage = stage_of(body)
+    outcome = stage.process().execute()
+    assert isinstance(outcome, Blocked)
+    assert (outcome.reason, positions(stage)) == ("not-a-step", ["0.0.0", "0.2"])
+
+
+def test_what_is_no_step_after_a_cancel_of_all_branches_blocks() -> None:
+    def body() -> Steps[Any]:
+        try:
+            yield gather(wait_for_signal("go"), wait_for_signal("go"))
+        except RunCancelled:
+            yield 5
+
+    stage = stage_of(body)
+    assert isinstance(stage.process().execute(), Paused)
+    stage.outside.send("r", "$cancel:0", "$cancel", {})
+    outcome = stage.process().execute()
+    assert isinstance(outcome, Blocked)
+    assert (outcome.reason, positions(stage)) == ("not-a-step", ["0.0", "0.1"])
 
 
 def test_changed_code_in_one_branch_blocks_with_its_diff() -> None:

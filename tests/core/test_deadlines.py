@@ -12,6 +12,7 @@ from sequential import (
     Registry,
     RunCancelled,
     Steps,
+    continue_as_new,
     flow,
     gather,
     save,
@@ -223,6 +224,39 @@ def test_a_crash_at_any_request_cancels_no_less_and_not_twice(wait: str) -> None
         assert len(told) == len(stage.steps(run_id)) - 2
         assert stage.count("t.undo") in (1, 2)
     assert boundary > 12
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_two_generations_that_are_cancelled_are_one_cancel(stage: Stage, late: bool) -> None:
+    @tool("t", "undo", registry=stage.registry)
+    async def undo() -> str:
+        return "undone"
+
+    @flow(registry=stage.registry)
+    async def going_on(first: bool) -> None:
+        if first:
+            await save()
+            await continue_as_new({"first": False})
+        try:
+            await wait_for_signal("never")
+        finally:
+            await undo()
+
+    app = stage.app(pause="every-step")
+    run_id = app.start(going_on, {"first": True}, deadline=HOUR)
+    app.execute(run_id)
+    assert app.cancel(run_id)
+    app.execute(run_id)
+    assert app.get(run_id).generation == 1
+    if late:
+        stage.clock.advance(3600)
+    else:
+        assert app.cancel(run_id)
+    assert isinstance(stage.drive(app, run_id), Cancelled)
+    assert [(step.tool, step.outcome) for step in app.steps(run_id)] == [
+        ("never", StepOutcome.CANCELLED),
+        ("t.undo", StepOutcome.VALUE),
+    ]
 
 
 def test_a_cleanup_may_have_save_points(stage: Stage) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from sequential import Registry, Steps, flow, save, tool, wait_for_signal
+from sequential._frame import Frame
 from sequential._memory import MemoryStorage
 from sequential._model import At, Status, StepOutcome
 from sequential._outcomes import (
@@ -427,6 +428,14 @@ def paused_warm() -> tuple[Stage, Process, Process, FaultyStorage]:
     return stage, process, stage.process(), faulty
 
 
+def frame_kept(process: Process) -> Frame:
+    """Return the flow that *process* keeps."""
+    strands = process.warm["r"].player.strands
+    assert strands is not None
+    assert strands.root.frame is not None
+    return strands.root.frame
+
+
 def test_a_warm_frame_goes_on_without_reading() -> None:
     _, process, _, faulty = paused_warm()
     read = faulty.calls.count("load")
@@ -436,13 +445,12 @@ def test_a_warm_frame_goes_on_without_reading() -> None:
 
 def test_a_warm_frame_that_was_overtaken_catches_up() -> None:
     stage, process, other, faulty = paused_warm()
-    frame = process.warm["r"].player.frame
+    frame = frame_kept(process)
     other.execute()
     process.execute()
     assert "load" in faulty.calls[2:]
-    assert frame is not None
     assert not frame._over()
-    assert process.warm["r"].player.frame is frame
+    assert frame_kept(process) is frame
     carry_to_the_end(stage, [process, other])
     check_history(stage, losses=0)
     check_outcome(stage, cancelled=False, losses=0)
@@ -459,13 +467,12 @@ def test_a_warm_frame_of_a_history_that_was_lost_is_read_again() -> None:
     stage, process, other, _ = paused_warm()
     assert isinstance(stage.storage, MemoryStorage)
     rolled_back(stage.storage, process.execute)
-    lost = process.warm["r"].player.frame
+    lost = frame_kept(process)
     other.execute()
     # As many records, of the same version: but of another history.
     assert stage.run().version == process.warm["r"].holding.run.version
     stage.clock.advance(60)
     process.execute()
-    assert lost is not None
     assert lost._over()
     carry_to_the_end(stage, [process, other])
     check_outcome(stage, cancelled=False, losses=2)
@@ -487,9 +494,9 @@ def test_a_warm_frame_is_good_although_another_process_claimed_in_vain() -> None
     stage, process, other, _ = paused_warm()
     other.stopping = True
     assert isinstance(other.execute(), Paused)
-    frame = process.warm["r"].player.frame
+    frame = frame_kept(process)
     process.execute()
-    assert process.warm["r"].player.frame is frame
+    assert frame_kept(process) is frame
     assert stage.count("t.flaky") == 3
 
 
@@ -497,21 +504,19 @@ def test_a_warm_frame_is_good_although_another_process_claimed_in_vain() -> None
 def test_a_warm_frame_is_unwound_when_the_storage_cannot_be_reached(operation: str) -> None:
     _stage, process, other, faulty = paused_warm()
     other.execute()
-    frame = process.warm["r"].player.frame
+    frame = frame_kept(process)
     for number in range(20):
         faulty.plan(operation, number, Fault.UNAVAILABLE)
     with pytest.raises(StorageUnavailable):
         process.execute()
-    assert frame is not None
     assert frame._over() or "r" in process.warm
 
 
 def test_a_warm_frame_of_a_run_that_ended_elsewhere_is_unwound() -> None:
     stage, process, _other, _ = paused_warm()
-    frame = process.warm["r"].player.frame
+    frame = frame_kept(process)
     journey.terminate(stage)
     assert isinstance(process.execute(), Cancelled)
-    assert frame is not None
     assert frame._over()
     assert process.warm == {}
 

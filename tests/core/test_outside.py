@@ -107,12 +107,15 @@ def test_the_sender_of_a_signal_that_stays_unconfirmed_is_told_that_it_is_unknow
         outside.send("r", "s1", "go", 7)
 
 
-def test_a_storage_that_goes_away_after_a_lost_reply_does_not_turn_it_into_a_no() -> None:
-    """StorageUnavailable says that nothing was written; here something may have been."""
+@pytest.mark.parametrize("later", [Fault.UNAVAILABLE, Fault.REFUSED])
+def test_a_storage_that_goes_away_after_a_lost_reply_does_not_turn_it_into_a_no(
+    later: Fault,
+) -> None:
+    """Both errors say that nothing was written; here something may have been."""
     stage, faulty, outside = staged()
     faulty.plan("commit", 0, Fault.LOST)
     for number in range(1, 50):
-        faulty.plan("load", number, Fault.UNAVAILABLE)
+        faulty.plan("load", number, later)
     with pytest.raises(OutcomeUnknown):
         outside.send("r", "s1", "go", 7)
     assert [message.id for message in stage.run().inbox] == ["s1"]
@@ -275,11 +278,14 @@ def test_a_run_that_was_purged_is_not_mistaken_for_one_with_another_input() -> N
     assert (stored.status, own) == (Status.PURGED, False)
 
 
-def test_a_create_that_fails_after_a_lost_reply_does_not_say_that_nothing_was_written() -> None:
+@pytest.mark.parametrize("later", [Fault.UNAVAILABLE, Fault.REFUSED])
+def test_a_create_that_fails_after_a_lost_reply_does_not_say_that_nothing_was_written(
+    later: Fault,
+) -> None:
     stage, faulty, outside = staged()
     faulty.plan("create", 0, Fault.LOST)
     for number in range(1, 50):
-        faulty.plan("create", number, Fault.UNAVAILABLE)
+        faulty.plan("create", number, later)
     with pytest.raises(OutcomeUnknown):
         outside.create(new_run(outside))
     assert stage.run("n").status is Status.PAUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,27 @@ def test_an_installed_plugin_is_found(install: Install) -> None:
     assert info.hooks == ("sequential_storages",)
     opened: object = plugins.open_storage("toy://here", SYSTEM_CLOCK)
     assert opened == ("toy://here", SYSTEM_CLOCK)
+
+
+def test_what_is_installed_is_looked_through_once_until_pip_changes_it(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    look = importlib.metadata.entry_points
+
+    def looks(*, group: str) -> importlib.metadata.EntryPoints:
+        looked.append(group)
+        return look(group=group)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", looks)
+    install("one", "")
+    first = found(Plugins())  # compiles its module, which changes the place once more
+    looked.clear()
+    assert found(Plugins()) == found(Plugins()) == first
+    assert looked == ["sequential"]
+    install("two", "")
+    assert "two" in found(Plugins())
+    assert looked == ["sequential"] * 2
 
 
 BROKEN = {

@@ -25,9 +25,10 @@ from sequential._model import (
     StepRecord,
     evolve,
 )
-from sequential._protocol import CANCEL, NOTHING, NOW, Gain, Terms
+from sequential._protocol import CANCEL, NOW, Gain, Terms
 
 TERMS = Terms()
+NOTHING = Gain()
 NULL = Payload(b"null", size=4)
 NOT_OPEN = [each for each in Status if each not in (Status.PAUSED, Status.RUNNING)]
 

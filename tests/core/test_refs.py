@@ -166,6 +166,53 @@ def test_a_large_result_of_a_child_stays_with_the_child(any_stage: Stage) -> Non
     assert app.load(result(app.outcome(app.get("r~0")))) == rows(LARGE)
 
 
+@dataclass
+class Page:
+    rows: Ref[list[Row]]
+    few: Ref[list[Row]]
+    count: int
+
+
+def test_refs_inside_a_result_are_kept_apart_each(any_stage: Stage) -> None:
+    registry = any_stage.registry
+    library = Library(registry)
+
+    @tool("t", "pages", registry=registry)
+    def pages(count: int) -> list[Page]:
+        return [Page(Ref(rows(count)), Ref(rows(SMALL)), count), Page(Ref([]), Ref([]), 0)]
+
+    @flow(name="nested", registry=registry)
+    def nested(count: int) -> Steps[tuple[Page, Ref[list[Row]]]]:
+        first, _ = yield from pages(count)
+        yield sleep(60)
+        assert (yield from library.count(first.rows)) == count
+        assert (yield from library.count(first.few)) == SMALL
+        return first, Ref(rows(count + 1))
+
+    app = any_stage.app()
+    app.start("nested", {"count": LARGE}, run_id="r")
+    assert isinstance(app.execute("r"), Paused)
+    assert app.replay("r").agrees
+    first, own = result(any_stage.drive(app, "r"))
+    assert len(app.steps("r")[0].value.data) < 1_000
+    assert held_by(first.few) == [{"number": number, "text": "x" * 100} for number in range(SMALL)]
+    places = [address_of(first.rows), address_of(own)]
+    assert [place.part for place in places if place] == ["0:value:ref.0", "result:ref.2"]
+    assert app.load(first.rows) == rows(LARGE)
+    assert app.load(own) == rows(LARGE + 1)
+    assert app.replay("r").agrees
+
+
+def test_a_ref_in_a_set_holds_what_it_holds(stage: Stage) -> None:
+    @flow(name="set", registry=stage.registry)
+    async def in_a_set() -> set[Ref[str]]:
+        return {Ref("x" * 5_000)}
+
+    app = stage.app()
+    (only,) = app.run(in_a_set)
+    assert held_by(only) == "x" * 5_000
+
+
 def test_what_is_loaded_once_outlives_the_run_that_kept_it(any_stage: Stage) -> None:
     library = Library(any_stage.registry)
 

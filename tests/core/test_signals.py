@@ -22,9 +22,10 @@ from sequential import (
     tool_call,
     wait_for_signal,
 )
-from sequential._outcomes import Completed, Failed, Paused
+from sequential._outcomes import Blocked, Completed, Failed, Paused
 from sequential._storage import Loaded
 from sequential.errors import RunMissing, SignalMismatch, TokenInvalid
+from sequential.testing._faulty import Fault, FaultyStorage
 from tests.fix_stage import Stage
 
 
@@ -259,6 +260,23 @@ def test_a_retry_of_the_run_makes_a_token_void(stage: Stage) -> None:
     assert app.execute(run_id) == Completed(run_id, "second")
 
 
+def test_a_call_is_not_made_again_because_a_branch_beside_it_is_blocked(stage: Stage) -> None:
+    tokens = list[str]()
+    asking(stage.registry, tokens.append)
+
+    @flow(registry=stage.registry)
+    async def both() -> Any:
+        return await gather(tool_call("people", "approve"), tool_call("nobody", "answers"))
+
+    app = stage.app(warm=0)
+    run_id = app.start(both)
+    for _ in range(3):
+        assert isinstance(app.execute(run_id), Blocked)
+        stage.clock.advance(86_400)
+    assert len(tokens) == 1
+    assert app.answer(tokens[0], {"approved": True})
+
+
 def test_a_token_that_was_not_made_here_is_refused(stage: Stage) -> None:
     tokens = list[str]()
     asking(stage.registry, tokens.append)
@@ -393,3 +411,19 @@ def test_a_token_of_a_run_that_is_gone_says_so(stage: Stage) -> None:
     app.purge(run_id)
     with pytest.raises(RunMissing):
         app.answer(tokens[0], 1)
+
+
+@pytest.mark.parametrize("told", ["signal", "cancel"])
+def test_what_was_accepted_is_no_error_where_the_storage_fails_afterwards(
+    stage: Stage, told: str
+) -> None:
+    deciding(stage.registry)
+    stage.storage = faulty = FaultyStorage(stage.storage)
+    app = stage.app()
+    run_id = app.start("deciding")
+    # A signal is one look and one commit; a cancel looks at the generation before.
+    faulty.plan("load", 1 if told == "signal" else 2, Fault.UNAVAILABLE)
+    accepted = app.signal(run_id, "other") if told == "signal" else app.cancel(run_id)
+    assert accepted
+    assert faulty.calls[-2:] == ["commit", "load"]
+    assert len(app.get(run_id).inbox) == 1

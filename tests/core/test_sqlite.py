@@ -440,6 +440,42 @@ def test_a_lock_that_is_never_given_back_is_unavailable(path: Path, clock: FakeC
     storage.close()
 
 
+class Patience:
+    """Time that passes only while somebody waits: for a turn, nearly as long as allowed."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def acquire(self, timeout: float) -> bool:
+        self.now += 0.9 * timeout
+        return True
+
+    def release(self) -> None:
+        """Let others have the turn."""
+
+
+def test_threads_and_the_file_are_waited_for_together(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, waited = open_sqlite(url(path, "timeout=5"), clock), Patience()
+    run = storage.create(make_run())
+    monkeypatch.setattr("sequential._sqlite.connection.time", waited)
+    monkeypatch.setattr(storage._connections, "_turn", waited)
+    with raw(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match="locked"):
+            storage.commit(run, run)
+        connection.execute("ROLLBACK")
+    assert waited.now == pytest.approx(5, abs=0.01)
+    storage.close()
+
+
 def sqlite_error(code: int) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("it said no")
     error.sqlite_errorcode = code

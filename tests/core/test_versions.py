@@ -312,6 +312,42 @@ def test_branches_of_one_run_go_one_way(any_stage: Stage) -> None:
     assert app.replay(run_id).agrees
 
 
+@pytest.mark.parametrize("ask", [patched, deprecate_patch])
+def test_a_new_run_goes_the_new_way_where_steps_are_recorded_together(
+    any_stage: Stage, ask: Callable[[str], bool | None]
+) -> None:
+    """The first of them is given to a flow that has not asked yet, and others follow it."""
+
+    async def rested() -> bool:
+        await sleep(60)
+        new = ask("x")
+        await save()
+        return new is not False
+
+    async def together() -> Any:
+        return await gather(rested(), rested(), rested())
+
+    app = any_stage.app(deployed(together), pause="budget:1steps", warm=0)
+    run_id = app.start("f")
+    app.execute(run_id)
+    any_stage.clock.advance(61)
+    assert isinstance(app.execute(run_id), Paused)
+    assert len({step.op_id for step in app.steps(run_id)}) == 1 < len(app.steps(run_id))
+    assert any_stage.drive(app, run_id) == Completed(run_id, (True, True, True))
+    assert app.get(run_id).patches == ("x",)
+
+
+def test_what_a_retry_copied_in_one_commit_was_not_recorded_in_one(any_stage: Stage) -> None:
+    old = any_stage.app(deployed(before_coroutine), warm=0)
+    run_id = old.start("f")
+    any_stage.drive(old, run_id, turns=1)
+    old.terminate(run_id)
+    old.retry(run_id)
+    new = any_stage.app(deployed(after_coroutine), warm=0)
+    assert any_stage.drive(new, run_id) == Completed(run_id, "end")
+    assert inputs(new, run_id) == [OLD, END]
+
+
 def test_a_branch_that_went_the_old_way_keeps_the_whole_run_on_it(any_stage: Stage) -> None:
     old = any_stage.app(deployed(old_branches), warm=0)
     run_id = old.start("f")
@@ -447,6 +483,16 @@ def test_a_retry_that_copies_nothing_may_go_either_way(
     again = retry(stage.run(), copied, clock.now())
     assert again is not None
     assert again.patches == patches
+
+
+@pytest.mark.parametrize(("at", "patches"), [("1", ("x",)), ("0", ())])
+def test_a_fork_that_copies_nothing_may_go_either_way(
+    stage: Stage, at: str, patches: tuple[str, ...]
+) -> None:
+    app = stage.app(deployed(patched_first))
+    run_id = app.start("f")
+    stage.drive(app, run_id)
+    assert app.get(app.fork(run_id, at)).patches == patches
 
 
 def test_an_exported_history_knows_its_patches(stage: Stage, tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ CHILD_MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "a cancel is not passed on to the children",
         "_player",
-        "            self.strands.forgo(strand)\n",
-        "            pass\n",
+        "                self.strands.forgo(strand)\n",
+        "                pass\n",
         f"{_CHILDREN}test_a_cancel_is_passed_on_and_waited_for_by_nobody",
     ),
     mutant(

@@ -260,16 +260,16 @@ PAUSES: tuple[Mutant, ...] = (
     ),
     mutant(
         "a cancel is delivered again and again",
-        "_runner",
-        "Settled(StepOutcome.CANCELLED, data, 1, (told,), started)",
+        "_cancelling",
+        "Settled(StepOutcome.CANCELLED, data, 1, told, started)",
         "Settled(StepOutcome.CANCELLED, data, 1, (), started)",
         f"{_INVOKE}test_a_cancel_at_any_boundary_is_raised_once_and_lets_the_flow_clean_up",
     ),
     mutant(
         "a cancel is not delivered",
-        "_runner",
-        "        sent = bool(run.inbox) and first_message(self.holding, CANCEL) is not None\n",
-        "        sent = False\n",
+        "_cancelling",
+        "    sent = bool(run.inbox) and first_message(holding, CANCEL) is not None\n",
+        "    sent = False\n",
         f"{_RUNNER}test_a_running_run_is_cancelled_at_its_next_step",
     ),
     mutant(

@@ -42,8 +42,8 @@ CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "children are counted before the record names them",
         "_child_runs",
-        "self.gain(run, {**run.open, **named})",
-        "self.gain(run, run.open)",
+        "self.gain({**run.open, **named})",
+        "self.gain(run.open)",
         f"{_CHILDREN}test_a_child_that_was_begun_is_not_counted_for_another_step_of_changed_code",
     ),
     mutant(
@@ -78,8 +78,8 @@ CHILDREN: tuple[Mutant, ...] = (
     mutant(
         "a flow that is over leaves the children that it needs no more to themselves",
         "_runner",
-        "        yield from self._forget()\n        self._refuse_left()",
-        "        self._refuse_left()",
+        "        yield from self._alone()\n        self._settling.refuse_left()",
+        "        self._settling.refuse_left()",
         SIMULATOR,
     ),
     mutant(
@@ -115,16 +115,23 @@ DEADLINES: tuple[Mutant, ...] = (
     ),
     mutant(
         "a run that is woken by its deadline is not told",
-        "_runner",
-        "        late = run.deadline is not None and is_overdue(run, self.holding.world.now())",
-        "        late = False",
+        "_cancelling",
+        "    late = run.deadline is not None and is_overdue(run, holding.world.now())",
+        "    late = False",
+        SIMULATOR,
+    ),
+    mutant(
+        "a cancel that the generation before was sent does not count for the next",
+        "_cancelling",
+        "    told = tuple(dict.fromkeys((cancel_id(run), *sent)))",
+        "    told = tuple(sent)[:1] or (cancel_id(run),)",
         SIMULATOR,
     ),
     mutant(
         "what is told of the deadline is told again at the next step",
-        "_runner",
-        "        told, data = cancel_id(self.holding.run), _DEADLINE",
-        '        told, data = "", _DEADLINE',
+        "_cancelling",
+        "    told = tuple(dict.fromkeys((cancel_id(run), *sent)))",
+        "    told = tuple(sent)",
         SIMULATOR,
     ),
 )

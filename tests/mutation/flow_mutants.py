@@ -26,11 +26,11 @@ _RAW_PLACE = Patch(
     '_INTERRUPTED = "StepInterrupted"\nRAW: dict[bytes, object] = {}\n',
 )
 _RAW_TOLD = Patch(
-    "_player",
-    "        value = _codec.decode(data)\n        return Ended(value if",
-    "        from ._attempts import RAW\n"
-    "        value = RAW.pop(data) if data in RAW else _codec.decode(data)\n"
-    "        return Ended(value if",
+    "_replies",
+    "tool.result\n    value = _codec.decode(data)\n",
+    "tool.result\n"
+    "    from ._attempts import RAW\n"
+    "    value = RAW.pop(data) if data in RAW else _codec.decode(data)\n",
 )
 
 _LOOP = "        while not (state.intent or state.name):"
@@ -215,8 +215,8 @@ REPLAY: tuple[Mutant, ...] = (
     ),
     mutant(
         "a flow may end while a step is in flight",
-        "_runner",
-        "                self._settling.refuse(position, found, None)\n",
+        "_settling",
+        "                self._refuse(position, found, None)\n",
         "                pass\n",
         f"{_PLAYER}test_an_exception_where_the_history_says_that_the_flow_waited_blocks_it",
     ),
@@ -389,6 +389,13 @@ REFS: tuple[Mutant, ...] = (
         "        if found is None or found.run.status is Status.PURGED:",
         "        if found is None:",
         f"{_REFS}test_what_is_loaded_once_outlives_the_run_that_kept_it",
+    ),
+    mutant(
+        "only a whole result is put apart",
+        "_referring",
+        "        if len(held) > RECORD_LIMIT:\n            _ref.move(",
+        "        if number < 0:\n            _ref.move(",
+        f"{_REFS}test_refs_inside_a_result_are_kept_apart_each",
     ),
     mutant(
         "a value of a Ref is not bound to its place",

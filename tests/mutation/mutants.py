@@ -9,6 +9,7 @@ from tests.mutation.flow_mutants import FLOW_MUTANTS
 from tests.mutation.parallel_mutants import PARALLEL_MUTANTS
 from tests.mutation.patch import Mutant
 from tests.mutation.protocol_mutants import PROTOCOL_MUTANTS
+from tests.mutation.repair_mutants import REPAIR_MUTANTS
 from tests.mutation.storage_mutants import STORAGE_MUTANTS
 from tests.mutation.told_mutants import TOLD_MUTANTS
 
@@ -21,4 +22,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *STORAGE_MUTANTS,
     *CHILD_MUTANTS,
     *TOLD_MUTANTS,
+    *REPAIR_MUTANTS,
 )

@@ -86,8 +86,8 @@ STRANDS: tuple[Mutant, ...] = (
 CANCEL: tuple[Mutant, ...] = (
     mutant(
         "a cancel of the run interrupts cleanup",
-        "_runner",
-        "            if strand.told:\n                continue\n",
+        "_cancelling",
+        "        if strand.told:\n            continue\n",
         "",
         f"{_PARALLEL}test_a_cancel_leaves_losers_to_clean_up_and_reaches_who_waits_for_them",
     ),
@@ -131,23 +131,23 @@ ABREAST: tuple[Mutant, ...] = (
     ),
     mutant(
         "a step that was asked for and lost is taken for changed code",
-        "_runner",
+        "_settling",
         "            if position not in strands.waiting and position not in strands.dropped:",
         "            if position not in strands.waiting:",
         f"{_PARALLEL}test_a_signal_may_win_and_losing_waits_leave_nothing_open",
     ),
     mutant(
         "a record drops what is open of its siblings",
-        "_runner",
+        "_side_by_side",
         "for key, each in run.open.items() if key in waiting}",
         "for key, each in run.open.items() if key in done}",
         f"{_ABREAST}test_at_most_once_stays_announced_whatever_others_record",
     ),
     mutant(
         "a pause does not wait for what is in flight",
-        "_runner",
-        "        parks = bool(reason) and (self._abreast is None or not self._abreast.busy)",
-        "        parks = bool(reason)",
+        "_side_by_side",
+        '        return "" if busy else self.closing\n',
+        "        return self.closing\n",
         f"{_ABREAST}test_a_pause_in_the_middle_loses_nothing_and_repeats_nothing",
     ),
     mutant(
@@ -159,9 +159,9 @@ ABREAST: tuple[Mutant, ...] = (
     ),
     mutant(
         "a cancel is recorded at one branch only",
-        "_runner",
-        "        for position, strand in self.player.waiting.items():",
-        "        for position, strand in list(self.player.waiting.items())[:1]:",
+        "_cancelling",
+        "    for position, strand in player.waiting.items():",
+        "    for position, strand in list(player.waiting.items())[:1]:",
         f"{_PARALLEL}test_a_cancel_reaches_every_open_branch_once_in_one_commit",
     ),
     mutant(
@@ -195,9 +195,24 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "what follows the records of one commit is taken for a replay",
         "_player",
-        "        left = bool(self.ready) and not self._live\n",
+        "        left = bool(self.ready) and not self._are_of_one_commit(record)\n",
         "        left = bool(self.ready)\n",
         f"{_TOGETHER}test_what_follows_records_of_one_commit_is_no_replay",
+    ),
+    mutant(
+        "what a retry copied in one commit is taken for recorded in one",
+        "_player",
+        'here = record.number >= self._copied and record.op_id != ""',
+        'here = record.op_id != ""',
+        "tests/core/test_versions.py::"
+        "test_what_a_retry_copied_in_one_commit_was_not_recorded_in_one",
+    ),
+    mutant(
+        "messages are looked for although nobody waits for them any more",
+        "_abreast",
+        "            each in self._waits or each in self._children\n",
+        "            each\n",
+        f"{_ABREAST}test_messages_for_a_wait_that_lost_are_looked_for_no_more",
     ),
     mutant(
         "nobody looks for messages while something is in flight",
@@ -209,13 +224,13 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "the wait that asked last gets the message",
         "_abreast",
-        "            for position in self._named.pop(name, ()):",
-        "            for position in reversed(self._named.pop(name, [])):",
+        "                for position in self._named.pop(message.name, ()):",
+        "                for position in reversed(self._named.pop(message.name, [])):",
         f"{_ABREAST}test_a_message_that_comes_while_a_call_is_in_flight_goes_to_who_asked_first",
     ),
     mutant(
         "trouble of a branch that is needed no more stops the run",
-        "_runner",
+        "_side_by_side",
         "if at == _EVERYWHERE or at in waiting),",
         "if at is not None),",
         f"{_ABREAST}test_a_missing_tool_that_loses_a_race_is_no_obstacle",
@@ -223,14 +238,14 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "what is in flight when the code is found wrong is done again",
         "_runner",
-        "                yield from self._record_flying()",
+        "                yield from self._record_flying(obstacle)",
         "                pass",
         f"{_ABREAST}test_what_is_no_step_in_one_branch_lets_the_others_be_recorded",
     ),
     mutant(
         "code that does not ask for what was begun goes on",
         "_runner",
-        "            self._refuse_left()\n            self._settling.check(strand)",
+        "            self._settling.refuse_left()\n            self._settling.check(strand)",
         "            self._settling.check(strand)",
         f"{_ABREAST}test_code_that_does_not_ask_for_a_branch_that_was_begun_blocks",
     ),
@@ -253,9 +268,9 @@ RESTING: tuple[Mutant, ...] = (
     ),
     mutant(
         "a warm parent looks at all its children each time",
-        "_runner",
-        "            children.rest(self._abreast.children)",
-        "            pass",
+        "_side_by_side",
+        "        self._settling.children.rest(self._abreast.children)",
+        "        pass",
         f"{_CHILDREN}test_a_warm_parent_looks_only_at_the_children_that_something_came_of",
     ),
 )

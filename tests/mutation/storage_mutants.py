@@ -197,6 +197,14 @@ SQLITE: tuple[Mutant, ...] = (
         f"{_SQLITE}test_full_is_what_a_file_is_written_with",
     ),
     mutant(
+        "SQLite: the file is waited for anew after the threads",
+        "_sqlite.connection",
+        "            connection = self._begin_writing(slot, until)\n",
+        "            until = time.monotonic() + self._settings.timeout\n"
+        "            connection = self._begin_writing(slot, until)\n",
+        f"{_SQLITE}test_threads_and_the_file_are_waited_for_together",
+    ),
+    mutant(
         "SQLite: the time that others have told is not looked at",
         "_sqlite.storage",
         "        if now >= self._read + _MARK_EVERY:",

@@ -24,6 +24,7 @@ from sequential import (
 )
 from sequential._model import Message, Open
 from tests.simulation.choices import Choices
+from tests.simulation.references import STEPLESS
 
 TYPES: Mapping[str, Any] = {"int": int, "str": str, "any": Any}
 """What waits take, by what it is called in a program."""
@@ -113,7 +114,7 @@ def several(choices: Choices, names: Sequence[str]) -> list[Any]:
 
 def numbered(program: list[Any]) -> list[Any]:
     """Give each *say* in *program* a mark: its step, and a number of its own; return *program*."""
-    steps = [op for op in program if op[0] != "det"]
+    steps = [op for op in program if op[0] not in STEPLESS]
     for place, op in enumerate(steps):
         for number, each in enumerate(_within(op)):
             if each[0] == "say":

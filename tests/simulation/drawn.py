@@ -15,14 +15,16 @@ CANARY = "canary-7f3a"
 NAMES = ("a", "b")
 """Signals that programs wait for."""
 
-_TALK: tuple[tuple[object, ...], ...] = (
+Kinds = tuple[tuple[object, ...], ...]
+
+_TALK: Kinds = (
     *[("typed", NAMES, tuple(TYPES))] * 2,
     *[("ask", (0, 0, 1, 2), (None, None, 1, 30))] * 3,
     *[("say", int, (0, 0, 20))] * 2,
     ("several",),
 )
 """Operations of runs and people who have much to say to each other."""
-_KINDS: tuple[tuple[object, ...], ...] = (
+_KINDS: Kinds = (
     *[("add", int)] * 6,
     ("fail", int),
     ("return", int),
@@ -34,8 +36,11 @@ _KINDS: tuple[tuple[object, ...], ...] = (
     *[("wait", NAMES)] * 3,
     *[("wait_for", NAMES, (1, 30))] * 3,
     *[("det",)] * 2,
+    *[("big", int)] * 2,
+    *[("use", int)] * 3,
+    *[("load", int)] * 2,
     ("secret", CANARY),
-    ("stop", int),
+    *[("stop", int)] * 2,
     ("poison", int),
     ("draw",),
     *_TALK,
@@ -46,6 +51,8 @@ _BARE = ("child", "child", "add", "sleep", "once", "fail", "wait")
 """Operations that may be a branch by themselves."""
 _CHILDREN: tuple[tuple[str], ...] = (*[("child",)] * 5, *[("start",)] * 2)
 """Operations with a run of their own."""
+_READS = ("use", "use", "load")
+"""Operations that read a large value."""
 _IDS = (*[None] * 6, "x", "x", "r0")
 """Of children: what follows from the step, what others choose as well, what another run has."""
 
@@ -53,14 +60,17 @@ _IDS = (*[None] * 6, "x", "x", "r0")
 def drawn_program(choices: Choices) -> Program:
     """Draw what a run does."""
     kinds = choices.one_of((_KINDS, _KINDS, (*_KINDS, *_TALK * 6)))
-    program = [_op(choices, 0, kinds) for _ in range(1 + choices.below(6))]
+    program = _ops(choices, 0, 6, kinds)
     if choices.chance(0.1):
-        later = [_op(choices, 0) for _ in range(1 + choices.below(3))]
-        program.append(["continue", numbered(later)])
+        program.append(["continue", numbered(_given(choices, [_op(choices, 0)]))])
+    elif choices.chance(0.1):
+        program.append(["stop", 1 + choices.below(99)])
+    elif choices.chance(0.1):
+        program.append(["apart"])
     return numbered(program)
 
 
-def _op(choices: Choices, depth: int, kinds: tuple[tuple[object, ...], ...] = _KINDS) -> Op:
+def _op(choices: Choices, depth: int, kinds: Kinds = _KINDS) -> Op:
     draw = choices.one_of
     kind = draw(kinds if depth > 1 else (*kinds, *_WIDE, *_CHILDREN))
     if kind == ("several",):
@@ -95,11 +105,31 @@ def _branch(choices: Choices, depth: int) -> Program | Op:
 
 def _child(choices: Choices, kind: object, depth: int) -> Op:
     draw = choices.one_of
-    flow, program, run_id = draw(STYLES), _ops(choices, depth, 2), draw(_IDS)
+    flow, program, run_id = draw(STYLES), _given(choices, _ops(choices, depth, 2)), draw(_IDS)
+    if choices.chance(0.2):
+        program.append(["apart"])
     if kind == "start":
         return [kind, flow, program, run_id]
     return [kind, flow, program, run_id, draw(("cancel", "cancel", "leave"))]
 
 
-def _ops(choices: Choices, depth: int, most: int) -> Program:
-    return [_op(choices, depth) for _ in range(1 + choices.below(most))]
+def _given(choices: Choices, program: Program) -> Program:
+    """Let *program* be given a large value, if there is one, and read it."""
+    if not choices.chance(0.5):
+        return program
+    return [["hold", None], [choices.one_of(_READS), 1 + choices.below(99)], *program]
+
+
+def _ops(choices: Choices, depth: int, most: int, kinds: Kinds = _KINDS) -> Program:
+    program = [_op(choices, depth, kinds) for _ in range(1 + choices.below(most))]
+    first = program[0][0]
+    if first in _READS or (first in {"child", "start"} and _takes_value(program[0])):
+        # Else there would be nothing to read or to give.
+        program.insert(0, ["big", 1 + choices.below(99)])
+    return program
+
+
+def _takes_value(op: Op) -> bool:
+    program: Program = op[2]
+    first: Op = program[0]
+    return str(first[0]) == "hold"

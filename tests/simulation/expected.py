@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 from sequential._model import StepOutcome, StepRecord
 from tests.simulation.programs import Op, Program, is_bare
+from tests.simulation.references import STEPLESS, check_read, filled_by
 
+EDITED = 4321
+"""What operators take for the result of a step; no step comes to it otherwise."""
 DRAWN = object()
 """Stands for a value that was drawn: it is in no record."""
 
@@ -36,7 +39,7 @@ class History:
         assert ended is not None, "I7 it returned before its end"
         assert not ended.failed, "I7 it returned although it failed"
         tops = [int(position.partition(".")[0]) for position in self._at]
-        steps = [op for op in program if op[0] != "det"]
+        steps = [op for op in program if op[0] not in STEPLESS]
         assert max(tops, default=-1) < len(steps), "I7 a stray record"
         got: list[Any] = ended.value
         return got
@@ -46,10 +49,10 @@ class History:
         got: list[Any] = []
         last, count = -1, 0
         for op in program:
-            if op[0] == "det":
-                got.append(DRAWN)
+            if op[0] in STEPLESS:
+                got += [DRAWN] if op[0] == "det" else op[1:]
                 continue
-            ended = self._op(op, f"{place}{count}")
+            ended = self._op(filled_by(op, got), f"{place}{count}")
             count += 1
             if ended is None:
                 return None
@@ -137,10 +140,14 @@ def same(result: Any, wanted: Any) -> bool:
 def check(op: Op, record: StepRecord, value: Any) -> None:
     """Check the record against what its operation can come to at all."""
     kind = op[0]
+    if value == EDITED:
+        return
     if kind in {"child", "start"}:
         assert (record.kind, record.tool) == (kind, op[1])
     elif kind in {"sleep", "save"}:
         assert value is None
+    elif kind in {"use", "load"}:
+        check_read(op, record)
     else:
         _check_tool(op, record, value)
     if kind == "sleep":
@@ -158,6 +165,8 @@ def _check_tool(op: Op, record: StepRecord, value: Any) -> None:
     elif kind == "flaky":
         assert record.attempts == min(op[2] + 1, 3)
         assert record.outcome is (StepOutcome.VALUE if op[2] < 3 else StepOutcome.ERROR)
+    elif kind == "stop" and record.outcome is StepOutcome.VALUE:
+        assert value == op[1]
     elif kind in {"fail", "stop"}:
         assert (record.outcome, value["message"]) == (StepOutcome.ERROR, f"no {op[1]}")
     elif kind == "once" and record.outcome is StepOutcome.ERROR:

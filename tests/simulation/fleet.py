@@ -22,9 +22,11 @@ from tests.simulation.deadlines import check_deadline
 from tests.simulation.families import Families
 from tests.simulation.invariants import Watched
 from tests.simulation.programs import Code
+from tests.simulation.repairs import Repairs
 from tests.simulation.said import check_progress
 from tests.simulation.told import Told
 from tests.simulation.trace import told_commit
+from tests.simulation.values import Values
 
 Tell = Callable[[str, str, str], None]
 
@@ -65,6 +67,9 @@ class WatchedMemory(MemoryStorage):
         counts: What became of runs, and how often.
         families: What runs are to each other.
         told: What is said to runs.
+        values: What is kept apart from records.
+        repairs: What operators do.
+        barred: Whether no purge of a record gets through.
         steady: Whether nobody's clock is wrong.
     """
 
@@ -76,8 +81,11 @@ class WatchedMemory(MemoryStorage):
         self.writer: Code | None = None
         self.counts: Counter[str] = Counter()
         self.families = Families(self.watched)
-        self.told = Told(self.watched)
+        self.told = Told(self.watched, lambda: self.steady)
+        self.values = Values(self, clock, self.watched)
+        self.repairs = Repairs(self.watched, self.stored)
         self.steady = True
+        self.barred = False
         self._terms = terms
 
     def stored(self, run_id: str) -> Run:
@@ -118,12 +126,22 @@ class WatchedMemory(MemoryStorage):
             self.told.see(before, run, steps, self.writer)
             if before:
                 check_progress(before, run, self.writer, watched)
+            self.values.see(before, run, steps)
+            self.repairs.see(before, run, steps)
             now, steady = self._time.now(), self.steady
             if before and check_deadline(before, run, steps, now, steady=steady):
                 self.counts["deadlines over"] += 1
         except AssertionError as error:
             # Raised here it would be an answer of the storage; the simulation raises it.
             self.broken = self.broken or error
+
+    def purge(self, expect: Run) -> bool:
+        """Purge, and look."""
+        if self.barred:
+            raise StorageUnavailable("simulated:", "purge did not get through")
+        done = super().purge(expect)
+        self.watched[expect.run_id].purged |= done
+        return done
 
     def _count(self, before: Run, run: Run) -> None:
         if before is run and run.parent is not None:
@@ -166,9 +184,9 @@ class Troubles:
         self.counts: Counter[str] = Counter()
         self._choices = choices
 
-    def with_commit(self) -> Trouble | None:
-        """Return what becomes of a commit."""
-        if not self.rate or not self._choices.chance(self.rate):
+    def with_commit(self, often: int = 1) -> Trouble | None:
+        """Return what becomes of a commit; or of what is rarer, and so that much as *often*."""
+        if not self.rate or not self._choices.chance(self.rate * often):
             return None
         found = self._choices.one_of(self.kinds)
         self.counts[found] += 1
@@ -218,10 +236,7 @@ class Channel:
             stored = self.memory.create(run, steps)
             if trouble is not Trouble.LOST:
                 return stored
-        if trouble is Trouble.UNAVAILABLE:
-            raise StorageUnavailable("simulated:", "create did not get through")
-        if trouble is Trouble.REFUSED:
-            raise StorageRefused("simulated:", "the storage is full")
+        self._refuse(trouble)
         raise OutcomeUnknown("simulated:", "the reply to create was lost")
 
     def load(self, run_id: str, after: int = 0) -> Loaded | None:
@@ -252,10 +267,7 @@ class Channel:
         return answer
 
     def _troubled(self, trouble: Trouble, letter: Letter) -> Run | Stale:
-        if trouble is Trouble.UNAVAILABLE:
-            raise StorageUnavailable("simulated:", "commit did not get through")
-        if trouble is Trouble.REFUSED:
-            raise StorageRefused("simulated:", "the storage is full")
+        self._refuse(trouble)
         if trouble in (Trouble.LATE, Trouble.TWICE):
             self._troubles.letters.append(letter)
         if trouble in (Trouble.LOST, Trouble.TWICE):
@@ -282,16 +294,48 @@ class Channel:
         return self.memory.count(query)
 
     def put_value(self, run_id: str, data: bytes) -> str:
-        """Keep a value."""
-        return self.memory.put_value(run_id, data)
+        """Keep a value, with whatever trouble there is."""
+        trouble = self._troubles.with_commit(often=4)
+        if self.tell is not None:
+            self.tell(self.name, run_id, f"keep a value → {trouble or 'done'}")
+        self._refuse(trouble)
+        if trouble in (Trouble.LATE, Trouble.TWICE):
+            self.memory.values.late.append((run_id, data))
+        if trouble in (None, Trouble.LOST, Trouble.TWICE):
+            digest = self.memory.values.storage.put_value(run_id, data)
+            if trouble is not Trouble.LOST:
+                return digest
+        raise OutcomeUnknown("simulated:", "the reply was lost")
 
     def get_value(self, run_id: str, digest: str) -> bytes:
-        """Fetch a value."""
-        return self.memory.get_value(run_id, digest)
+        """Fetch a value, if it gets through."""
+        if self._troubles.with_load():
+            raise StorageUnavailable("simulated:", "a value did not get through")
+        return self.memory.values.storage.get_value(run_id, digest)
 
     def purge(self, expect: Run) -> bool:
-        """Purge."""
-        return self.memory.purge(expect)
+        """Purge, with whatever trouble there is but one: it does not arrive some other time."""
+        return self.purge_with(expect, self._troubles.with_commit())
+
+    def purge_with(self, expect: Run, trouble: Trouble | None) -> bool:
+        """Purge, with that *trouble*."""
+        self.memory.barred = trouble not in (None, Trouble.LOST, Trouble.TWICE)
+        try:
+            done = self.memory.values.storage.purge(expect)
+            if trouble is not Trouble.LOST:
+                return done
+        except StorageUnavailable:
+            self._refuse(trouble)
+        finally:
+            self.memory.barred = False
+            self.memory.values.check_kept()
+        raise OutcomeUnknown("simulated:", "the reply was lost")
+
+    def _refuse(self, trouble: Trouble | None) -> None:
+        if trouble is Trouble.UNAVAILABLE:
+            raise StorageUnavailable("simulated:", "it did not get through")
+        if trouble is Trouble.REFUSED:
+            raise StorageRefused("simulated:", "the storage is full")
 
     def probe(self) -> Probe:
         """Probe the storage."""

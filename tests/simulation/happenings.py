@@ -15,18 +15,20 @@ from sequential.errors import RunStatusWrong, StorageError
 from sequential.testing._stage import Invocation, Process
 from tests.simulation.drawn import NAMES
 from tests.simulation.fleet import Channel, Letter
+from tests.simulation.operators import Operators
 from tests.simulation.people import People
 from tests.simulation.programs import Code
 from tests.simulation.traffic import INFINITE, PASSING, Menu, name_of
 
 
-class Happenings(People):
+class Happenings(People, Operators):
     """A fleet, and all that can happen to it."""
 
     def menu_of(self, deploys: float, failovers: float, clocks: float) -> Menu:
         """Return what can happen, by weight: first, going on as if nothing were wrong."""
         draw = self.choices.one_of
         self._meddling = draw((0.0, 2.0, 6.0))
+        self._afterwards = draw(("", "", "retry", "retry", "fork", "purge", "purge"))
         return (
             (self._go_on, 76.0),
             (self._deliver, 6.0),
@@ -37,9 +39,13 @@ class Happenings(People):
             (self._kill, draw((0.0, 0.0, 0.5, 2.0))),
             (self._freeze, draw((0.0, 0.0, 1.0))),
             (self._meddle, self._meddling),
+            (self.operate, draw((0.0, 1.0, 4.0))),
+            (self.let_go, draw((0.0, 0.0, 1.0, 4.0))),
             (self._deploy, deploys),
             (self._fail_over, failovers),
             (self.letter_arrives, 3.0 if self.troubles.rate else 0.0),
+            (self._value_arrives, 1.0 if self.troubles.rate else 0.0),
+            (self._neighbour, 1.0 if self.memory.values.neighbour else 0.0),
             (self._clone, draw((0.0, 0.0, 0.0, 1.5))),
             (self._disturb_clock, clocks),
             (self._forged, 0.3),
@@ -79,7 +85,9 @@ class Happenings(People):
 
     def _fail_over(self) -> None:
         run_id = self._some_run()
-        if self.memory.families.has_relatives(run_id):
+        families, watched = self.memory.families, self.memory.watched[run_id]
+        gives = b'"hold"' in self.memory.stored(run_id).input.data
+        if gives or watched.purged or families.has_relatives(run_id):
             # What one run told another may be lost with a commit that was confirmed: no promise.
             return
         run = self.memory.roll_back(run_id, 1 + self.choices.below(5))
@@ -101,6 +109,19 @@ class Happenings(People):
             if self.trace is not None:
                 done = "done" if isinstance(answer, Run) else "refused: stale"
                 self.say("late", run.run_id, f"a commit arrives, over {expect.version} → {done}")
+
+    def _value_arrives(self) -> None:
+        """Let a value arrive that was to be kept."""
+        late = self.memory.values.late
+        if late:
+            run_id, data = late.pop(self.choices.below(len(late)))
+            self.memory.values.storage.put_value(run_id, data)
+            self.say("late", run_id, "a value arrives")
+
+    def _neighbour(self) -> None:
+        neighbour = self.memory.values.neighbour
+        if neighbour is not None:
+            neighbour.keep_or_purge(self._some_run())
 
     def _clone(self) -> None:
         """Let a copy of a process, with the same memory, send what it is about to commit."""

@@ -37,7 +37,9 @@ from sequential import (
     wait_for_signal,
 )
 from sequential.errors import ChildCancelled, ChildFailed
+from sequential.refs import Ref
 from tests.simulation.asking import STEPS, add_asking, begin_anew
+from tests.simulation.references import PAD, STEPLESS, digest_of, filled, returned
 
 Op = list[Any]
 Program = list[Op]
@@ -110,6 +112,12 @@ def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of s
     def fail(number: int) -> int:
         raise ValueError(f"no {number}")
 
+    @tool("t", "broken", registry=known)
+    def broken(context: ToolContext, number: int) -> int:
+        if number % 2 or not context.generation:
+            raise ValueError(f"no {number}")
+        return number
+
     @tool("t", "flaky", retry=policy, registry=known)
     def flaky(context: ToolContext, number: int, failures: int) -> int:
         if context.attempt <= failures:
@@ -123,6 +131,15 @@ def _add_tools(known: Registry, code: Code) -> None:  # noqa: C901  (a list of s
     @tool("t", "token", registry=known)
     def token() -> int:
         return next(_TOKENS[0])
+
+    @tool("t", "big", registry=known)
+    def big(context: ToolContext, number: int) -> Ref[str]:
+        whose = f"{context.run_id} {context.generation} {context.position} {context.fence}"
+        return Ref(f"{whose} {next(_TOKENS[0])} {PAD if number % 4 else ''}")
+
+    @tool("t", "use", retry=policy, registry=known)
+    def use(context: ToolContext, ref: Ref[Any]) -> str:
+        return digest_of(context.load(ref))
 
     @tool("t", "draw", registry=known)
     def draw(number: float) -> float:
@@ -161,9 +178,12 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "add": _called("add"),
     "undo": _called("undo"),
     "fail": _called("fail"),
-    "stop": _called("fail"),
+    "stop": _called("broken"),
     "once": _called("once"),
     "poison": _called("poison"),
+    "big": _called("big"),
+    "use": lambda ref: tool_call("t", "use", {"ref": ref}),
+    "load": lambda ref: ref.load(),
     "return": lambda number: tool_call("t", "fail", {"number": number}, errors="return"),
     "flaky": lambda number, failures: tool_call(
         "t", "flaky", {"number": number, "failures": failures}
@@ -214,15 +234,21 @@ def _shown(value: Any) -> Any:
     return [_shown(each) for each in value] if isinstance(value, (tuple, list)) else value
 
 
+def _without_step(op: Op) -> list[Any]:
+    if op[0] == "det":
+        return [det.random()]
+    return op[1:]
+
+
 def _generator(program: Program) -> Generator[Any, Any, list[Any]]:
     got: list[Any] = []
     try:
         for op in program:
-            if op[0] == "det":
-                got.append(det.random())
+            if op[0] in STEPLESS:
+                got += _without_step(op)
                 continue
             try:
-                got.append(_shown((yield _step_of(op, _generator))))
+                got.append(_shown((yield _step_of(filled(op, got), _generator))))
             except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
@@ -237,11 +263,11 @@ async def _coroutine(program: Program) -> list[Any]:
     got: list[Any] = []
     try:
         for op in program:
-            if op[0] == "det":
-                got.append(det.random())
+            if op[0] in STEPLESS:
+                got += _without_step(op)
                 continue
             try:
-                got.append(_shown(await _step_of(op, _coroutine)))
+                got.append(_shown(await _step_of(filled(op, got), _coroutine)))
             except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
@@ -262,15 +288,15 @@ def _asks_more(code: Code) -> bool:
 
 def _add_generator(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
-    def generator(input: Program) -> Steps[list[Any]]:
+    def generator(input: Program) -> Steps[Any]:
         more = _asks_more(code)
         got = yield from _generator([EXTRA, *input] if more else input)
-        return got[1:] if more else got
+        return returned(input, got[1:] if more else got)
 
 
 def _add_coroutine(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
-    async def coroutine(input: Program) -> list[Any]:
+    async def coroutine(input: Program) -> Any:
         more = _asks_more(code)
         got = await _coroutine([EXTRA, *input] if more else input)
-        return got[1:] if more else got
+        return returned(input, got[1:] if more else got)

@@ -15,6 +15,7 @@ from sequential._model import ENDED_STATUSES, Run, StepRecord
 from tests.simulation.asking import marks
 from tests.simulation.invariants import Moment, Watched
 from tests.simulation.programs import Code, Op, Program
+from tests.simulation.references import STEPLESS
 
 _WIDE = ("gather", "race", "map")
 
@@ -27,7 +28,7 @@ class _Says(NamedTuple):
 
     @property
     def steps(self) -> list[Op]:
-        return [op for op in self.program if op[0] != "det"]
+        return [op for op in self.program if op[0] not in STEPLESS]
 
     def root(self, position: str) -> int:
         """Return which step of the program stands at *position*, or has it in a branch."""

@@ -49,9 +49,12 @@ class Simulation(Happenings):
             self._check()
         self._heal()
         self._to_the_end()
+        self.repair_the_ended()
+        self._to_the_end()
         for watched in self.memory.watched.values():
-            check_end(watched, self.executions)
+            check_end(watched, self.executions, self.memory.values.opened)
         self.memory.families.check_end()
+        self.memory.values.check_end()
         self._much_later()
         self.forget()
         return self._digest()
@@ -60,6 +63,8 @@ class Simulation(Happenings):
         """Return what happened, and how often."""
         statuses = [watched.past[-1].run.status for watched in self.memory.watched.values()]
         known = Counter({"schedules": 1, "runs": len(statuses), "events": self.events})
+        known["values gone"] = self.memory.values.gone
+        known["values apart"] = len(self.memory.values.kept)
         known["executions"] = len(self.stage.executions)
         known["commits"] = sum(run.version for run in self.memory._runs.values())
         known += self.counts + self.memory.counts
@@ -84,6 +89,8 @@ class Simulation(Happenings):
             self.letter_arrives()
             self._check()
         self._finish_live()
+        self.repeat_interrupted()
+        self._check()
 
     def _finish_live(self) -> None:
         while self.live:
@@ -150,7 +157,7 @@ class Simulation(Happenings):
         before = {run_id: self.memory.stored(run_id) for run_id in self.memory.watched}
         for purged in (False, True):
             for run_id in sorted({run_id for _, run_id in self.mail if run_id in before}):
-                if purged:
+                if purged and before[run_id].status is not Status.PURGED:
                     assert self.memory.purge(before[run_id]), "an ended run is not purged"
                     before[run_id] = self.memory.stored(run_id)
                 self.live.append(self.processes[0].invoke(run_id))

@@ -123,6 +123,8 @@ class Traffic:
         self._clocks = bool(clocks)
         self.memory.steady = not clocks
         self.room = draw((ROOM, 1, 1))
+        if draw((False, True, True)):
+            self.memory.values.move_elsewhere()
         self._runs = 1 + draw((0, 0, 0, 0, 1, 1, 1, 2, 3, 7))
         self.length = 20 + self.choices.below(121)
         self.menu = self.menu_of(deploys, failovers, clocks)
@@ -319,6 +321,7 @@ class Traffic:
             live = sum(each.run_id == done.run_id for each in self.live)
             assert channel.code is not None
             self.executions.see(done, self.memory.watched[done.run_id], channel.code, live, owner)
+            self.memory.repairs.executed(done)
 
     def _is_poison(self, invocation: Invocation) -> bool:
         request, watched = invocation.request, self.memory.watched[invocation.run_id]

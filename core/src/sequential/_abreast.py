@@ -2,7 +2,7 @@
 
 Each step's settling is a generator of requests; here several are advanced by turns, one at a time,
 so that everything but the attempts themselves happens one after the other. What a step comes to is
-handed to the runner. Knows no step records and no flow.
+handed on to be recorded. Knows no step records and no flow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ._attempts import Settled, Waiting
 from ._child_runs import CHILDREN_NAMED
 from ._holding import Holding
 from ._model import Open, StepKind
-from ._player import Obstacle
+from ._obstacle import Obstacle
 from ._requests import Abandon, Arrival, Await, Perform, Requests, Start, Wait
 from ._settling import OutOfTime
 from ._steps import SleepStep, ToolStep
@@ -85,6 +85,8 @@ class Abreast:
         self._children: dict[str, Waiting] = {}
         self._named: dict[str, list[str]] = {}
         self._times: list[tuple[float, str]] = []  # a heap; also of what is over by now
+        # Whether what was told was taken since a moment was last waited for more of it.
+        self._gathers = False
 
     @property
     def flying(self) -> bool:
@@ -125,11 +127,28 @@ class Abreast:
         if self._flying.pop(position, None) is not None:
             yield Abandon(position)
 
-    def look_again(self, names: Iterable[str]) -> None:
-        """Let the waits for messages of these names be looked at again: there are new ones."""
-        for name in names:
-            for position in self._named.pop(name, ()):
-                self._again(position)
+    def hear(self) -> Requests[None]:
+        """Let what waits for messages be looked at again, where there are new ones."""
+        holding = self._holding
+        if holding.has_news():
+            yield from self._gather()
+        for message in holding.run.inbox:
+            if message.id not in holding.known:
+                for position in self._named.pop(message.name, ()):
+                    self._again(position)
+        holding.look()
+
+    def has_news(self) -> Requests[bool]:
+        """Tell whether messages came that nobody has looked at."""
+        if not self._holding.has_news():
+            yield from self._gather()
+        return self._holding.has_news()
+
+    def _gather(self) -> Requests[None]:
+        """Wait a moment, once, where children end one after another."""
+        if self._gathers and self._children and not self._flying:
+            self._gathers = False
+            yield from self._holding.gather()
 
     def next(self, *, closing: bool) -> Requests[Came | None]:
         """Go on until a step came to something; None when there is only waiting left.
@@ -207,14 +226,13 @@ class Abreast:
         return self._children
 
     @property
-    def awaits_children(self) -> bool:
-        """Whether steps wait for children to end, and no attempt is under way."""
-        return bool(self._children) and not self._flying
-
-    @property
     def listens(self) -> bool:
         """Whether any step waits for a message."""
-        return any(self._named.values())
+        return any(
+            each in self._waits or each in self._children
+            for positions in self._named.values()
+            for each in positions
+        )
 
     # -- whose turn it is --------------------------------------------------------------------
 
@@ -341,6 +359,7 @@ class Abreast:
         if isinstance(how, Settled):
             self._strands.pop(task.position, None)
             self._left.pop(task.position, None)
+            self._gathers |= bool(how.consumed)
             return Came(task.strand, task.position, how)
         if how.open.kind is StepKind.CHILD:
             self._children[task.position] = how

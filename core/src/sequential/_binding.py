@@ -38,6 +38,7 @@ class Binding:
             else:
                 self._add(name, parameter, hints.get(name, Any))
         self.names = tuple(self._shapes)
+        self._names = self._shapes.keys()
         self.raw = self.names == ("input",) and not self._open
 
     def _add(self, name: str, parameter: inspect.Parameter, hint: object) -> None:
@@ -111,13 +112,14 @@ class Binding:
             raise InputMismatch(self.where, reason) from error
 
     def _check_names(self, given: Mapping[str, object]) -> None:
-        if given.keys() == self._shapes.keys():
+        names = given.keys()
+        if names == self._names:
             return
-        if not self._required <= given.keys():
-            missing = [name for name in self.names if name in self._required - given.keys()]
+        if not self._required <= names:
+            missing = [name for name in self.names if name in self._required - names]
             raise InputMismatch(self.where, f"{_listed(missing)} missing; {self._expected()}")
-        if not self._open and not given.keys() <= self._shapes.keys():
-            unknown = [repr(name) for name in given if name not in self._shapes]
+        if not self._open and not names <= self._names:
+            unknown = [repr(name) for name in given if name not in self._names]
             raise InputMismatch(
                 self.where, f"{', '.join(unknown)} not among its parameters; {self._expected()}"
             )

@@ -228,6 +228,3 @@ class Pending:
 
     name: str | None = None
     timeout: float | None = None
-
-
-CallTool = Callable[[ToolCall], ToolResult | Pending | None]

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from . import _codec
 from ._model import Payload, Run, Status, StepKind, StepOutcome, StepRecord
+from ._obstacle import Obstacle
 from ._payload import result_place
-from ._player import Obstacle, Over, Player
-from ._referring import is_kept
+from ._player import Over, Player
+from ._referring import as_kept
 from ._replay import Asked, describe_asked, diff, without_input
+from ._replies import refusal
 from ._requests import Engine, Fetch, Requests
 from ._run_id import check_run_id
 from ._steps import ContinueStep, SignalStep
@@ -127,7 +129,7 @@ def takes_signal(
             return False
         asked = [strand.step for strand in player.waiting.values()]
         waits = [step for step in asked if isinstance(step, SignalStep) and step.name == name]
-        return any(player.refusal(step, data) is None for step in waits)
+        return any(refusal(step, data) is None for step in waits)
     except (Obstacle, ValuesError):
         return False
     finally:
@@ -185,11 +187,9 @@ def _refuse_other_result(fetched: Fetched, run: Run, player: Player, over: Over 
     if over is None or over.error is not None:
         raise _other(run, "the flow returned", _stands(player, over))
     kept = _stored_result(player.engine, fetched, run)
-    if is_kept(over.result, kept):
-        return
     stored = _canonical(kept)
     try:
-        now = _canonical(over.result)
+        now = _canonical(as_kept(over.result, kept))
     except NotEncodable as error:
         raise _other(run, "the flow returned", f"a result that is refused: {error}") from error
     if stored != now and run.result is not None and run.result.codecs:

@@ -7,7 +7,7 @@ children asks the storage for none of them again.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from itertools import islice
 from typing import Any
 
@@ -28,8 +28,9 @@ from ._model import (
     StepKind,
     StepOutcome,
 )
+from ._obstacle import Obstacle
 from ._payload import RECORD_LIMIT, input_place
-from ._player import Obstacle, Player
+from ._player import Player
 from ._protocol import CHILD, NOW, Gain, keep
 from ._replay import Asked, describe_asked, diff, without_input
 from ._requests import Requests, Send, Store
@@ -63,11 +64,13 @@ class ChildRuns:
         self._resting: Mapping[str, Waiting] = {}
 
     def gain(
-        self, run: Run, open_: Any = None, records: int = 0, consumed: tuple[str, ...] = ()
+        self,
+        opened: Mapping[str, Open] | None = None,
+        records: int = 0,
+        consumed: tuple[str, ...] = (),
     ) -> Gain:
-        """Return what a commit adds, with what became of the children since the last."""
-        begun, unneeded = max(self._begun, run.children), max(self._unneeded, run.unneeded)
-        return Gain(records, open_, consumed, begun, unneeded)
+        """Return what a commit adds, with what became of the children in this turn."""
+        return Gain(records, opened, consumed, self._begun, self._unneeded)
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -297,7 +300,7 @@ class ChildRuns:
             named = dict(islice(lately, CHILDREN_NAMED))
             self._lately = {}
             yield from holding.commit(
-                lambda run: keep(run, self.gain(run, {**run.open, **named}), now, terms)
+                lambda run: keep(run, self.gain({**run.open, **named}), now, terms)
             )
 
     # -- telling to stop ---------------------------------------------------------------------
@@ -308,7 +311,7 @@ class ChildRuns:
         if strands is None:
             return
         done = max(self._unneeded, self._holding.run.unneeded)
-        for step, asked in _rest(strands.unneeded, done):
+        for step, asked in strands.unneeded[done:]:
             if isinstance(step, ChildStep) and step.waits and step.on_cancel == "cancel":
                 yield from self._stop(step, asked)
                 done += 1
@@ -329,10 +332,6 @@ class ChildRuns:
         yield from tell_to_stop(
             holding.engine, holding.world, run_id, lambda child: child.parent == parent, reason
         )
-
-
-def _rest(several: Sequence[Any], done: int) -> Sequence[Any]:
-    return several[done:] if len(several) > done else ()
 
 
 def _failed(error: ErrorValue) -> Settled:

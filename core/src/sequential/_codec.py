@@ -44,6 +44,7 @@ __all__ = [
     "encode",
     "encode_canonical",
     "held",
+    "may_hold",
     "is_class_instance",
 ]
 
@@ -157,6 +158,11 @@ def _strings(plain: Any, way: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
 
 
 _HELD_BEGINS: Final = b'{"$":"%s","v":[' % HELD.encode()
+
+
+def may_hold(data: bytes) -> bool:
+    """Tell whether there may be a `Ref` that holds its value in what `encode` made *data* of."""
+    return _HELD_BEGINS in data
 
 
 def held(data: bytes) -> bytes | None:

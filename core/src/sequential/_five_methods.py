@@ -23,10 +23,11 @@ from ._flow import Flow
 from ._holding import Holding
 from ._letters import Letters
 from ._model import Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
+from ._obstacle import Obstacle
 from ._own_store import MISSING, MOST_STEPS, State, Store, from_saved, to_save
 from ._pause import PausePolicy
 from ._payload import Payloads
-from ._player import Obstacle, Over, Player
+from ._player import Over, Player
 from ._plugins import Plugins
 from ._protocol import Terms
 from ._ref import LoadStep

@@ -69,8 +69,9 @@ class Holding:
 
     def look(self) -> None:
         """Remember which messages have been looked at, before deciding to wait."""
-        self.known = frozenset([message.id for message in self.run.inbox])
-        self._looked = self.run.inbox
+        if self.run.inbox is not self._looked:
+            self.known = frozenset([message.id for message in self.run.inbox])
+            self._looked = self.run.inbox
 
     def has_news(self) -> bool:
         """Tell whether messages are there that have not been looked at."""

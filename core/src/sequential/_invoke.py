@@ -23,6 +23,7 @@ from ._model import (
     StepRecord,
     evolve,
 )
+from ._obstacle import Obstacle
 from ._outcomes import (
     Blocked,
     Busy,
@@ -38,7 +39,7 @@ from ._outcomes import (
     Quarantined,
 )
 from ._payload import result_place
-from ._player import Obstacle, Player
+from ._player import Player
 from ._protocol import block, give_up, is_due, release
 from ._redaction import redacted_text
 from ._requests import Commit, Engine, Fetch, Load, Observe, Requests, World
@@ -173,12 +174,8 @@ def _catches_up(turn: Turn, stood: Run, loaded: Loaded) -> bool:
     return turn.player.catch_up(loaded.run, steps)
 
 
-def _newest(loaded: Loaded) -> str:
-    return loaded.steps[-1].op_id if loaded.steps else ""
-
-
 def _cold(holding: Holding, loaded: Loaded) -> Turn:
-    holding.newest = _newest(loaded)
+    holding.newest = loaded.steps[-1].op_id if loaded.steps else ""
     flow = holding.engine.registry.flows[holding.run.flow]
     return Turn(holding, Player(holding.engine, flow, loaded.steps))
 

@@ -23,6 +23,7 @@ from .errors import (
     RunStatusWrong,
     RunTaken,
     SignalMismatch,
+    StorageRefused,
     StorageUnavailable,
     ValueMismatch,
 )
@@ -78,7 +79,7 @@ class Outside:
                 return self._storage.create(run, steps)
             except OutcomeUnknown as error:
                 lost = error
-            except StorageUnavailable:
+            except (StorageUnavailable, StorageRefused):
                 if lost is None:
                     raise
             self._clock.wait(_PAUSE)
@@ -329,8 +330,8 @@ class Outside:
                 continue
             except OutcomeUnknown as error:
                 lost = error
-            except StorageUnavailable:
-                # It says that nothing was written, which is no longer known.
+            except (StorageUnavailable, StorageRefused):
+                # They say that nothing was written, which is no longer known.
                 if lost is None:
                     raise
             tries += 1

@@ -106,6 +106,9 @@ class Payloads:
         known: All codecs of this process.
         order: Ids of those that stored values go through from now on; ``seal:required`` also
             refuses to read a value that did not go through `seal`.
+
+    Attributes:
+        strict: Whether values that are stored without a codec must not be read.
     """
 
     def __init__(self, known: Sequence[PayloadCodec] = (), order: Sequence[str] = ()) -> None:
@@ -119,6 +122,7 @@ class Payloads:
                 raise ConfigError("payload", f"{name}:{word}", f"write {name} or {name}:required")
         self._ids = tuple(name for name, _, _ in wanted)
         self._required = tuple(name for name, _, word in wanted if word)
+        self.strict = bool(self._required)
         self._order = tuple(self._known[name] for name in self._ids)
         self._keyed = next((c for c in reversed(self._order) if isinstance(c, KeyedCodec)), None)
         if order:
@@ -134,11 +138,6 @@ class Payloads:
     def sealing(self) -> bool:
         """Whether values stored from now on must not be readable without a key."""
         return self._keyed is not None
-
-    @property
-    def strict(self) -> bool:
-        """Whether values that are stored without a codec must not be read."""
-        return bool(self._required)
 
     def fingerprint(self, data: bytes, like: str = "") -> str:
         """Return the digest of an encoded input, made as *like* was, another one, if it is given.

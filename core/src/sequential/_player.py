@@ -12,34 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import _codec, _typed
+from . import _codec
 from ._attempts import compared_input
 from ._events import Spent
-from ._failure import child_error, tool_error
 from ._flow import Flow
 from ._frame import Frame
 from ._kept import seeds_of
-from ._model import Payload, Run, StepKind, StepOutcome, StepRecord, evolve
+from ._model import Payload, Run, StepKind, StepRecord, evolve
+from ._obstacle import Obstacle
 from ._payload import Place, input_place, progress_place, value_place
-from ._referring import shape_of
 from ._replay import Asked, agrees, describe_asked, describe_record, diff, without_input
+from ._replies import reply
 from ._requests import Engine, Fetch, Requests
-from ._run_id import child_run_id
-from ._scope import Scope
-from ._steps import NO_DEFAULT, ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
+from ._scope import Scope, went_old_way
+from ._steps import ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from ._strands import Ended, Strand, Strands
 from ._tools import DEFAULT_OPTIONS
-from .errors import FlowChanged, InputMismatch, NotAStep, RunCancelled, SignalTimedOut, ValuesError
-
-
-class Obstacle(Exception):
-    """Something that a deploy or a person must remove before the run can go on."""
-
-    def __init__(self, reason: str, message: str, lines: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.diff = lines
+from .errors import FlowChanged, InputMismatch, NotAStep, RunCancelled, ValuesError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +64,16 @@ class Player:
         self.strands: Strands | None = None
         self.spent = Spent()
         self._quiet = quiet
-        self._live = False
+        self._copied = 0
         self._children = 0
         self._later: dict[str, StepRecord] | None = None
         self._said: tuple[bytes, Payload] | None = None
         self._thrown: list[tuple[BaseException, str]] = []
 
     @property
-    def frame(self) -> Frame | None:
-        """The flow's own generator or coroutine, once it was called."""
-        return None if self.strands is None else self.strands.root.frame
-
-    @property
     def waiting(self) -> Mapping[str, Strand]:
         """What the flow waits for, by position, in the order in which it was asked for."""
         return {} if self.strands is None else self.strands.waiting
-
-    @property
-    def _dropped(self) -> Mapping[str, None]:
-        return {} if self.strands is None else self.strands.dropped
 
     @property
     def unneeded(self) -> bool:
@@ -143,17 +123,16 @@ class Player:
             # Stored with the pause, and by now perhaps older than what is stored.
             scope.said = self._said = None
         self.ready.extend(records)
-        self._later, self._live = None, False
+        self._later = None
         return True
 
     def recorded(self, records: Iterable[StepRecord]) -> None:
-        """Have *records* ready, which were recorded just now: what follows them is no replay."""
-        self._live = not self.ready
+        """Have *records* ready, which were recorded just now."""
         self.ready.extend(records)
 
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
-        begun = run.begun or run.created
+        self._copied, begun = seeds[-1][0], run.begun or run.created
         behind = bool(self.ready) or bool(run.open)
         replaying = self._quiet or behind
         scope = Scope(seeds, begun, replaying=replaying, run=(run.run_id, run.created))
@@ -177,7 +156,7 @@ class Player:
         gone = self.strands.scope.gone
         if gone:
             # Whatever the flow made of what was raised in it.
-            raise Obstacle("changed", _went_old_way(gone))
+            raise Obstacle("changed", went_old_way(gone))
         ended = self.strands.ended
         if ended is None:
             return None
@@ -273,13 +252,14 @@ class Player:
 
     def _feed(self, run: Run, strand: Strand, record: StepRecord, data: bytes) -> Over | None:
         try:
-            given = self._reply(run, strand.step, record, data)
+            given = reply(self.engine.registry, run, strand.step, record, data)
         except ValuesError as unfit:
             raise Obstacle("result", f"step {record.position}: {unfit}") from unfit
         assert self.strands is not None
         if given.error is not None:
             self._thrown.append((given.error, record.position))
-            if record.outcome is StepOutcome.CANCELLED:
+            if isinstance(given.error, RunCancelled):
+                self.strands.revoke(given.error)
                 self.strands.forgo(strand)
         if self.engine.observed:
             self.spent = self.spent.plus(record)
@@ -288,61 +268,24 @@ class Player:
         scope.draws = 0
         scope.now = record.ended
         # Code before a step that was waited for in an earlier invocation ran there already.
-        left = bool(self.ready) and not self._live
+        left = bool(self.ready) and not self._are_of_one_commit(record)
         scope.behind = left or (bool(run.open) and self._is_before(run.open))
         scope.replaying = self._quiet or scope.behind
         return self._went_on(strand, given)
 
+    def _are_of_one_commit(self, record: StepRecord) -> bool:
+        """Tell whether all that is left was recorded with *record*: what follows it is no replay.
+
+        No code had been given any of it then. Of what a retry or a fork copied that is not known.
+        """
+        here = record.number >= self._copied and record.op_id != ""
+        return here and self.ready[-1].op_id == record.op_id
+
     def _is_before(self, positions: Iterable[str]) -> bool:
         """Tell whether the flow has not come to all of *positions* yet."""
-        asked, dropped = self.waiting, self._dropped
+        assert self.strands is not None
+        asked, dropped = self.strands.waiting, self.strands.dropped
         return any(each not in asked and each not in dropped for each in positions)
-
-    def _reply(self, run: Run, step: Step[Any] | None, record: StepRecord, data: bytes) -> Ended:
-        outcome = record.outcome
-        if outcome is StepOutcome.CANCELLED:
-            cancel = RunCancelled(run.run_id, _reason(data))
-            assert self.strands is not None
-            self.strands.revoke(cancel)
-            return Ended(error=cancel)
-        if isinstance(step, ToolStep):
-            return self._answered(step, record, data)
-        if isinstance(step, SignalStep):
-            return self._signalled(step, outcome, data)
-        if isinstance(step, ChildStep):
-            return self._child_ended(run, step, record, data)
-        return Ended()
-
-    def _answered(self, step: ToolStep[Any], record: StepRecord, data: bytes) -> Ended:
-        if record.outcome is StepOutcome.ERROR:
-            failed = tool_error(record.tool, data, record.attempts)
-            if step.errors == "return":
-                return Ended({"__error": failed.message or failed.type})
-            return Ended(error=failed)
-        tool = self.engine.registry.tools.get((step.category, step.name))
-        shape = shape_of(step) if tool is None else tool.result
-        value = _codec.decode(data)
-        return Ended(value if shape is None else shape.read(value))
-
-    def _child_ended(
-        self, run: Run, step: ChildStep[Any], record: StepRecord, data: bytes
-    ) -> Ended:
-        if record.outcome is StepOutcome.ERROR:
-            run_id = child_run_id(run, record.position, step.run_id)
-            error = child_error(step.flow, run_id, data)
-            returns = step.errors == "return"
-            return Ended({"__error": str(error)}) if returns else Ended(error=error)
-        value = _codec.decode(data)
-        flow = self.engine.registry.flows.get(step.flow)
-        shape = None if flow is None or not step.waits else flow.result
-        return Ended(value if shape is None else shape.read(value))
-
-    def _signalled(self, step: SignalStep[Any], outcome: StepOutcome, data: bytes) -> Ended:
-        if outcome is StepOutcome.TIMEOUT:
-            late = step.default is NO_DEFAULT
-            return Ended(error=SignalTimedOut(step.name)) if late else Ended(step.default)
-        shape = _typed.shape_of(step.annotation, where=f"signal {step.name!r}")
-        return Ended(shape.read(_codec.decode(data)))
 
     def _unwrapped(self, payload: Payload, place: Place) -> Requests[bytes]:
         try:
@@ -351,17 +294,6 @@ class Player:
             return self.engine.payloads.unwrap(payload, place)
         except ValuesError as error:
             raise Obstacle("corrupt", str(error)) from error
-
-    def refusal(self, step: SignalStep[Any], data: bytes) -> ValuesError | None:
-        """Return why *data* cannot be read as the signal of *step*; None if it can.
-
-        What a client sent in another form is dropped: it must not block the run for ever.
-        """
-        try:
-            self._signalled(step, StepOutcome.VALUE, data)
-        except ValuesError as error:
-            return error
-        return None
 
     def told(self, run: Run) -> Run:
         """Return *run* with what the flow has said of its progress, for its next commit."""
@@ -377,7 +309,9 @@ class Player:
 
     def went(self, run: Run) -> Run:
         """Return *run* with the patches whose way the flow goes, for a commit with steps of it."""
-        asked = {} if self.strands is None else self.strands.scope.patches
+        asked = None if self.strands is None else self.strands.scope.patches
+        if not asked:
+            return run
         fresh = [each for each, given in asked.items() if given and each not in run.patches]
         return evolve(run, patches=(*run.patches, *fresh)) if fresh else run
 
@@ -385,16 +319,3 @@ class Player:
         """Unwind the flow, if it was called."""
         if self.strands is not None:
             self.strands.discard()
-
-
-def _went_old_way(patch: str) -> str:
-    return (
-        f"this run went the old way of patch {patch!r}, which is no longer in the code; deploy code"
-        f" that asks patched({patch!r}), or fork the run before it"
-    )
-
-
-def _reason(data: bytes) -> str:
-    """Return why the run was cancelled, as far as the record of it says."""
-    value = _codec.decode(data)
-    return str(value.get("reason", "")) if isinstance(value, dict) else ""

@@ -88,9 +88,6 @@ class Gain(NamedTuple):
     unneeded: int = 0
 
 
-NOTHING = Gain()
-
-
 # -- who may act ---------------------------------------------------------------------------------
 
 

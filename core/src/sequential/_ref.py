@@ -43,9 +43,10 @@ class Address(NamedTuple):
 class Ref(Generic[T_co]):
     """A value that stays in storage until it is loaded; the flow has a small handle for it.
 
-    A tool or flow annotated ``-> Ref[T]`` returns ``Ref(value)``. Over 4 KiB the value is kept
-    apart, and flows see where: replays neither fetch nor decode it. A `Ref` can be given to tools
-    and child runs, returned, and be part of other values. Smaller values travel in it.
+    A tool or flow annotated ``-> Ref[T]`` returns ``Ref(value)``, or several of them in
+    dicts, lists, tuples and dataclasses. Over 4 KiB the value of each is kept apart, and flows see
+    where: replays neither fetch nor decode it. A `Ref` can be given to tools and child runs.
+    Smaller values travel in it, and so does what a flow puts into a new one, until it returns it.
 
     To read it: ``await ref.load()`` in a flow, ``context.load(ref)`` in a tool,
     ``app.load(ref)`` in a client. That fails with `RefGone` once the run that stored it is purged:
@@ -119,6 +120,11 @@ def at(address: Address) -> Ref[Any]:
     return ref
 
 
+def move(ref: Ref[Any], address: Address) -> None:
+    """Let *ref*, which nobody else has, stand for the same value at *address*."""
+    ref._value, ref._address = None, address  # noqa: SLF001  (made here)
+
+
 def read_as(ref: Ref[Any], annotation: object) -> Ref[Any]:
     """Return *ref* with its value to be read as *annotation*."""
     found = Ref[Any](ref._value)  # noqa: SLF001  (made here)
@@ -157,5 +163,6 @@ __all__ = [
     "annotation_of",
     "at",
     "held_by",
+    "move",
     "read_as",
 ]

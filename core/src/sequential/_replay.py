@@ -1,7 +1,7 @@
 """Recorded, new, or changed: the decision that a replay consists of.
 
 Pure: a step that the code asks for is held against the record at its place. What a disagreement
-does to the run stands in `_runner`; how records are stored is not known here.
+does to the run stands in `_player`; how records are stored is not known here.
 """
 
 from __future__ import annotations

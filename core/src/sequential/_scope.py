@@ -1,6 +1,6 @@
 """What code inside a flow may ask about the run it belongs to.
 
-The runner sets one `Scope` per frame in a context variable; `det`, `logger` and `is_pausing` read
+Each flow has one `Scope`, in a context variable of its frame; `det`, `logger` and `is_pausing` read
 it. Nothing here advances a flow or touches storage.
 """
 
@@ -159,8 +159,15 @@ def deprecate_patch(patch: str) -> None:
     scope = _asked("deprecate_patch", patch)
     if not scope.is_patched(patch):
         scope.gone = scope.gone or patch
-        msg = f"this run went the old way of patch {patch!r}, which is no longer in the code"
-        raise RuntimeError(msg)
+        raise RuntimeError(went_old_way(patch))
+
+
+def went_old_way(patch: str) -> str:
+    """Say that a run cannot go on in code that has only the new way of *patch*."""
+    return (
+        f"this run went the old way of patch {patch!r}, which is no longer in the code; deploy code"
+        f" that asks patched({patch!r}), or fork the run before it"
+    )
 
 
 def _asked(asked: str, patch: str) -> Scope:

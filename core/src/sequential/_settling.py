@@ -7,7 +7,7 @@ with, by the runner. Several may be under way side by side, each for a strand of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from . import _typed
 from ._attempts import Attempts, Settled, Waiting, read_message, settle_load
@@ -16,23 +16,28 @@ from ._events import SignalDropped
 from ._failure import brief, error_value
 from ._holding import Holding
 from ._model import Open, StepKind, StepOutcome
-from ._player import Obstacle, Player
+from ._obstacle import Obstacle
+from ._player import Player
 from ._ref import LoadStep
 from ._replay import Asked, describe_asked, diff, without_input
+from ._replies import refusal
 from ._requests import Observe, Requests
 from ._steps import ChildStep, ContinueStep, SignalStep, SleepStep, Step, ToolStep
 from ._strands import Strand
 from .errors import FlowChanged
 
-NULL = b"null"
+_NULL = b"null"
 _WITH_INPUT = (StepKind.TOOL, StepKind.CHILD)
 
 
-class OutOfTime:
-    """This invocation should not begin the step: its budget is too short, or it is to stop."""
+class OutOfTime(NamedTuple):
+    """This invocation should not begin the step.
 
+    Attributes:
+        reason: ``shutdown`` where its process is to stop, ``budget`` where its time is too short.
+    """
 
-OUT_OF_TIME = OutOfTime()
+    reason: str
 
 
 class Settling:
@@ -72,25 +77,25 @@ class Settling:
             return self._sleep(step, found, started)
         if isinstance(step, ChildStep):
             return (yield from self._child(step, asked, started))
-        return Settled(StepOutcome.VALUE, NULL, started=started)
+        return Settled(StepOutcome.VALUE, _NULL, started=started)
 
     def _call(
         self, step: ToolStep[Any], asked: Asked, found: Open | None, started: float
     ) -> Requests[Settled | Waiting | OutOfTime]:
         if isinstance(step, LoadStep):
             if not self._has_time(None):
-                return OUT_OF_TIME
+                return self._out_of_time()
             return (yield from settle_load(self._holding, step, started))
         attempts = Attempts(self._holding, step, asked)
         if not self._has_time(attempts.options.timeout):
-            return OUT_OF_TIME
+            return self._out_of_time()
         return (yield from attempts.settle(found, started))
 
     def _child(
         self, step: ChildStep[Any], asked: Asked, started: float
     ) -> Requests[Settled | Waiting | OutOfTime]:
         if self.children.needs_time(step, asked) and not self._has_time(None):
-            return OUT_OF_TIME
+            return self._out_of_time()
         return (yield from self.children.settle(step, asked, started))
 
     def resting(self, waiting: Mapping[str, Strand]) -> Mapping[str, Waiting]:
@@ -118,15 +123,17 @@ class Settling:
             self._refuse_other(strand.step, asked, found)
         return found
 
-    def refuse(self, position: str, found: Open, asked: Asked | None) -> NoReturn:
-        """Refuse to go on: *found* was begun at *position*, and the code asks for *asked*."""
-        was = found.name if found.kind is StepKind.SIGNAL else found.tool
-        begun = describe_asked(Asked("", found.kind, was)) + " (begun)"
-        if self._holding.engine.payloads.applied:
-            asked = without_input(asked)
-        run_id, now = self._holding.run.run_id, describe_asked(asked)
-        error = FlowChanged(run_id, position, begun, now)
-        raise Obstacle("changed", str(error), diff(position, begun, now))
+    def refuse_left(self) -> None:
+        """Refuse to go on where something is open that the flow does not ask for.
+
+        Raises:
+            Obstacle: There is.
+        """
+        strands = self._player.strands
+        assert strands is not None
+        for position, found in self._holding.run.open.items():
+            if position not in strands.waiting and position not in strands.dropped:
+                self._refuse(position, found, None)
 
     def refuse_full(self) -> None:
         """Refuse to go on with a history that may not grow.
@@ -149,7 +156,17 @@ class Settling:
             digest = payloads.fingerprint(asked.input or b"", found.fingerprint)
             same = same and found.fingerprint == digest
         if not same or isinstance(step, ContinueStep):
-            self.refuse(asked.position, found, asked)
+            self._refuse(asked.position, found, asked)
+
+    def _refuse(self, position: str, found: Open, asked: Asked | None) -> NoReturn:
+        """Say that *found* was begun at *position*, and that the code asks for *asked*."""
+        was = found.name if found.kind is StepKind.SIGNAL else found.tool
+        begun = describe_asked(Asked("", found.kind, was)) + " (begun)"
+        if self._holding.engine.payloads.applied:
+            asked = without_input(asked)
+        run_id, now = self._holding.run.run_id, describe_asked(asked)
+        error = FlowChanged(run_id, position, begun, now)
+        raise Obstacle("changed", str(error), diff(position, begun, now))
 
     def _signal(
         self, step: SignalStep[Any], position: str, found: Open | None, started: float
@@ -160,19 +177,19 @@ class Settling:
             if message.name != step.name:
                 continue
             data = yield from read_message(self._holding, message)
-            refusal = self._player.refusal(step, data)
-            if refusal is not None and self._fits_another(step.name, data):
+            unfit = refusal(step, data)
+            if unfit is not None and self._fits_another(step.name, data):
                 continue
             taken = (*taken, message.id)
-            if refusal is None:
+            if unfit is None:
                 return Settled(StepOutcome.VALUE, data, consumed=taken, started=started)
             # Kept with the wait: whoever looks after the run must see why it still waits.
-            refused = brief(error_value(refusal), sealed=self._holding.engine.payloads.sealing)
+            refused = brief(error_value(unfit), sealed=self._holding.engine.payloads.sealing)
             yield Observe(SignalDropped(self._holding.run, position, step.name, message.id))
         due = None if step.timeout is None else started + step.timeout
         due = due if found is None else found.due
         if due is not None and due <= self._holding.world.now():
-            return Settled(StepOutcome.TIMEOUT, NULL, consumed=taken, started=started)
+            return Settled(StepOutcome.TIMEOUT, _NULL, consumed=taken, started=started)
         # Told anew each time: a deploy may have changed what the wait takes.
         opened = Open(
             StepKind.SIGNAL, name=step.name, due=due, schema=_expected(step), error=refused,
@@ -184,7 +201,7 @@ class Settling:
         """Tell whether a wait of the same name takes what one was sent in another form."""
         waits = [strand.step for strand in self._player.waiting.values()]
         return any(
-            self._player.refusal(each, data) is None
+            refusal(each, data) is None
             for each in waits
             if isinstance(each, SignalStep) and each.name == name
         )
@@ -194,7 +211,7 @@ class Settling:
         # The deadline that was stored first counts: an early wake must not prolong the sleep.
         due = due if found is None or found.due is None else found.due
         if due <= self._holding.world.now():
-            return Settled(StepOutcome.VALUE, NULL, started=started)
+            return Settled(StepOutcome.VALUE, _NULL, started=started)
         return Waiting(Open(StepKind.SLEEP, due=due, started=started), "sleep")
 
     def _has_time(self, timeout: float | None) -> bool:
@@ -203,6 +220,9 @@ class Settling:
         left = world.left()
         enough = left > 0 and (timeout is None or timeout <= left or not self._holding.gained)
         return enough and not world.stopping()
+
+    def _out_of_time(self) -> OutOfTime:
+        return OutOfTime("shutdown" if self._holding.world.stopping() else "budget")
 
 
 def _expected(step: SignalStep[Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 
 from . import _codec
 from ._calls import read_answer_token
@@ -30,6 +31,7 @@ from .errors import (
     RunMissing,
     RunStatusWrong,
     SignalMismatch,
+    StorageError,
 )
 
 _log = logging.getLogger("sequential")
@@ -126,7 +128,7 @@ class Tended(Opened):
             if not self._is_waited_for(run_id, name, value):
                 raise
             accepted = self._outside.send(run_id, sent_id, name, value)
-        self._send(self.get(run_id))
+        self._nudge(run_id)
         return accepted
 
     def _is_waited_for(self, run_id: str, name: str, value: object) -> bool:
@@ -146,7 +148,7 @@ class Tended(Opened):
         run = self.get(run_id)
         told = {"reason": reason} if reason else None
         accepted = self._outside.send(run_id, cancel_id(run), CANCEL, told)
-        self._send(self.get(run_id))
+        self._nudge(run_id)
         return accepted
 
     def terminate(self, run_id: str) -> Run:
@@ -196,7 +198,7 @@ class Tended(Opened):
         number = next((s.number for s in loaded.steps if s.position == at), None)
         if number is None:
             raise PositionMissing(run_id, at)
-        source = loaded.run
+        source, copied = loaded.run, number + (edit is not None)
         chosen = check_run_id(new_id or new_run_id())
         data = self._outside.data_of(source.input, input_place(source.run_id))
         payload, digest = self._outside.input_payload(chosen, data)
@@ -204,8 +206,8 @@ class Tended(Opened):
         run = Run(
             chosen, source.flow, payload, source.flow_version, wake=NOW, tags=tags, asked=digest,
             created=self.driver.time.now(),
-            begun=source.begun or source.created, patches=source.patches,
-            seeds=reseeded(source, number + (edit is not None), chosen),
+            begun=source.begun or source.created, patches=source.patches if copied else (),
+            seeds=reseeded(source, copied, chosen),
         )  # fmt: skip
         forked = self._outside.fork(source, loaded.steps[: number + 1], run, edit)
         return self._sent(forked).run_id
@@ -272,6 +274,12 @@ class Tended(Opened):
         except Exception as error:  # noqa: BLE001  (whatever a storage raises, runs go on)
             _log.warning("no statistics were made, the next call tries again: %s", error)
             return None
+
+    def _nudge(self, run_id: str) -> None:
+        """Send a resume message for the run, which was told something."""
+        # A storage that fails now is no reason to say that nothing was sent.
+        with suppress(StorageError, RunMissing):
+            self._send(self.get(run_id))
 
     def _sent(self, run: Run) -> Run:
         self._send(run)

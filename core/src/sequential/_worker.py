@@ -290,7 +290,6 @@ class Worker:
 
     def _work(self) -> None:
         while (run_id := self._jobs.get()) is not None:
-            again = False
             try:
                 self._app.resume(run_id)
             except BaseException:  # noqa: BLE001  (said below)
@@ -351,7 +350,6 @@ class Worker:
             if self._stopping or not self._flying.enter(run_id):
                 return Busy(run_id, None)
             while True:
-                again = False
                 try:
                     outcome = self._app.resume(run_id)
                 finally:

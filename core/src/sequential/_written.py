@@ -12,7 +12,7 @@ from . import _codec
 from ._attempts import Settled
 from ._failure import error_value
 from ._holding import Holding
-from ._model import ErrorValue, Payload, Status, StepRecord
+from ._model import ErrorValue, Payload, Status, StepOutcome, StepRecord
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place, result_place
 from ._player import Over
 from ._referring import apart
@@ -43,7 +43,7 @@ class Written:
         run, asked, payloads = self._holding.run, strand.asked, self._holding.engine.payloads
         assert asked is not None
         data, part = settled.data, f"{asked.position}:value"
-        if len(data) > RECORD_LIMIT:
+        if len(data) > RECORD_LIMIT and settled.outcome is StepOutcome.VALUE:
             data = yield from apart(self._holding.engine, run, f"{part}:ref", data)
         value = payloads.wrap_part(data, run, part)
         if len(value.data) > INLINE_LIMIT:

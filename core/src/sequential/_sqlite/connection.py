@@ -100,13 +100,15 @@ class Connections:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Give a connection in a transaction that alone may write; commit it at the end.
 
+        Others of this process and of others are waited for, together as long as the settings say.
+
         Raises:
             OutcomeUnknown: COMMIT failed in a way that leaves open whether it was applied.
             StorageError: Any other; nothing was applied.
         """
-        slot = self._slot()
-        with slot.lock, self._turn_to_write():
-            connection = self._begin_writing(slot)
+        slot, until = self._slot(), time.monotonic() + self._settings.timeout
+        with slot.lock, self._turn_to_write(until):
+            connection = self._begin_writing(slot, until)
             try:
                 yield connection
             except DRIVER_ERRORS as error:
@@ -139,9 +141,9 @@ class Connections:
         return slot
 
     @contextmanager
-    def _turn_to_write(self) -> Iterator[None]:
+    def _turn_to_write(self, until: float) -> Iterator[None]:
         # Who waits in vain goes on to the file, which says that it is locked.
-        held = self._turn.acquire(timeout=self._settings.timeout)
+        held = self._turn.acquire(timeout=max(0.0, until - time.monotonic()))
         try:
             yield
         finally:
@@ -156,14 +158,13 @@ class Connections:
             raise translate(error, self.path) from error
         return connection
 
-    def _begin_writing(self, slot: _Slot) -> sqlite3.Connection:
-        end = time.monotonic() + self._settings.timeout
+    def _begin_writing(self, slot: _Slot, until: float) -> sqlite3.Connection:
         while True:
             try:
                 connection = self._connected(slot, waits=False)
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
-                if result_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                if result_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
                     raise translate(error, self.path) from error
                 time.sleep(_TRY)
             else:

@@ -20,7 +20,7 @@ class SqliteSettings:
         path: Of the file; relative to the current directory unless it begins with a slash.
         synchronous: ``full`` syncs every commit to disk; ``normal`` may lose the last commits
             when the power fails, but never on a crash of the process.
-        timeout: Seconds to wait for another writer.
+        timeout: Seconds to wait for other writers, threads and processes together.
         read_only: Let SQLite refuse every write, once the file is set up.
     """
 
