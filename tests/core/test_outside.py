@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sequential._memory import MemoryStorage
-from sequential._model import At, Run, Status, StepKind, StepOutcome
+from sequential._model import At, Attention, In, Run, Status, StepKind, StepOutcome, evolve
 from sequential._outcomes import Cancelled, Completed, Paused
 from sequential._outside import Outside
 from sequential._protocol import NOW
@@ -156,6 +156,14 @@ def test_a_redrive_whose_reply_is_lost_is_no_error_when_a_worker_was_faster(faul
     outside.redrive("r")
     carry_to_the_end(stage, [stage.process()])
     assert stage.process().execute() == Completed("r", 3)
+
+
+def test_a_blocked_run_that_a_worker_looked_at_since_is_redriven() -> None:
+    stage, faulty, outside = staged()
+    run, why = stage.run(), Attention("changed", "another step")
+    stage.storage.commit(evolve(run, attention=why, wake=In(600.0), op_id="blocked"), run)
+    faulty.plan("commit", 0, Fault.LOST, after=stage.process().execute)
+    assert outside.redrive("r").attention is None
 
 
 @pytest.mark.parametrize("fault", UNKNOWN, ids=str)
