@@ -162,7 +162,7 @@ def lose_commits(scene: Scene, rollback: Rollback) -> None:
 
 
 def test_every_failpoint_of_the_core_meets_every_next_actor() -> None:
-    assert len(NAMES) == 39
+    assert len(NAMES) == 41
     assert {row.name for row in ROWS} == set(NAMES)
     assert uncovered() == []
     keys = [cell.key for cell in cells()]

@@ -90,6 +90,7 @@ def make_registry(places: Places, code: str = "") -> Registry:
     if code != "gone":
         _errands(known, places, tools, code)
         _others(known, places, tools)
+        _guarded(known, places, tools)
         _longer_ones(known, tools)
         _side_by_side(known, places, tools)
     return known
@@ -192,6 +193,18 @@ def _others(known: Registry, places: Places, tools: dict[str, Tool]) -> None:
     async def stubborn() -> list[int]:
         places.here("body")
         return [await tools["flaky"](5), await tools["second"](2)]
+
+
+def _guarded(known: Registry, places: Places, tools: dict[str, Tool]) -> None:
+    @flow(name="guarded", registry=known)
+    def guarded() -> Steps[list[int]]:
+        places.here("body")
+        try:
+            got = [(yield from tools["first"](1))]
+            return [*got, (yield from wait_for_signal("go", int))]
+        except RunCancelled:
+            yield from tools["undo"](9)
+            raise
 
 
 def _side_by_side(known: Registry, places: Places, tools: dict[str, Tool]) -> None:

@@ -1,7 +1,7 @@
 """The failpoint matrix of the core: which rows there are, crossed with whoever acts next.
 
 The rows stand in the modules named after their subject. Rows that belong to one kind of storage or
-transport (F05, F11, F27, F29, F33, F43, F45 to F48) are not asked of every storage.
+transport (F05, F11, F27, F29, F43, F45 to F47) are not asked of every storage.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ._engine_row import Row
 from ._engine_rows_begin import BEGIN
 from ._engine_rows_branches import BRANCHES
+from ._engine_rows_cancel import CANCELS
 from ._engine_rows_children import CHILDREN
 from ._engine_rows_replay import REPLAY
 from ._engine_rows_steps import STEPS
@@ -21,13 +22,13 @@ from ._engine_rows_zombies import ZOMBIES
 from ._engine_scene import ACTORS, Actor
 
 ROWS: Sequence[Row] = sorted(
-    (*BEGIN, *BRANCHES, *CHILDREN, *REPLAY, *STEPS, *TENDING, *TROUBLE, *ZOMBIES),
+    (*BEGIN, *BRANCHES, *CANCELS, *CHILDREN, *REPLAY, *STEPS, *TENDING, *TROUBLE, *ZOMBIES),
     key=lambda row: row.name,
 )
 
 NAMES = (
     *[f"F{number:02}" for number in (*range(1, 5), *range(6, 11), *range(12, 27))],
-    *["F28", "F30", "F31", "F32", *[f"F{number}" for number in range(34, 43)], "F44", "F49"],
+    *["F28", *[f"F{number}" for number in range(30, 43)], "F44", "F48", "F49"],
 )
 """The failpoints that every storage must bear."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._model import Run, Status, StepKind, StepOutcome
-from .._outcomes import Completed, Outcome
+from .._outcomes import Cancelled, Completed, Outcome
 from .._requests import Commit, Request
 from .._storage import Storage
 from ._clock import FakeClock
@@ -42,6 +42,7 @@ class Row:
         check: What must hold, beside what must always hold. It may act further.
         pause: The pause policy.
         not_for: Why a next actor makes no sense here, one sentence each.
+        ends: The status in which the run must end.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Row:
     check: Callable[[Scene], None] = nothing_more
     pause: str = "every-step"
     not_for: Mapping[Actor, str] = field(default_factory=dict)
+    ends: Status = Status.COMPLETED
 
     @property
     def key(self) -> str:
@@ -72,7 +74,7 @@ def play(row: Row, actor: Actor, storage: Storage, clock: FakeClock) -> Scene:
     if scene.run.status is not Status.PURGED:
         check_history(scene)
     if scene.run.status is not Status.QUARANTINED:
-        check_end(scene)
+        check_end(scene, row.ends)
     row.check(scene)
     return scene
 
@@ -80,17 +82,18 @@ def play(row: Row, actor: Actor, storage: Storage, clock: FakeClock) -> Scene:
 # -- what always holds ---------------------------------------------------------------------------
 
 
-def check_end(scene: Scene) -> None:
-    """Check that the run came to the end that it comes to undisturbed, and stays there."""
+def check_end(scene: Scene, ends: Status) -> None:
+    """Check that the run came to that end, as if nothing had been, and stays there."""
     run = scene.run
     if run.status is Status.PURGED:
         return
-    assert run.status is Status.COMPLETED, run
-    assert run.result is not None
-    assert run.result.data in RESULTS[scene.flow]
+    assert run.status is ends, run
+    if ends is Status.COMPLETED:
+        assert run.result is not None
+        assert run.result.data in RESULTS[scene.flow]
     executed = len(scene.executions)
     outcome = scene.worker().execute()
-    assert isinstance(outcome, Completed), outcome
+    assert isinstance(outcome, Completed if ends is Status.COMPLETED else Cancelled), outcome
     assert scene.run == run, "a late look changed a run that has ended"
     assert len(scene.executions) == executed
 
