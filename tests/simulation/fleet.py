@@ -83,7 +83,7 @@ class WatchedMemory(MemoryStorage):
         self.families = Families(self.watched)
         self.values = Values(self, clock, self.watched)
         self.repairs = Repairs(self.watched, self.stored)
-        self.told = Told(self.watched)
+        self.told = Told(self.watched, lambda: self.steady)
         self.steady = True
         self.barred = False
         self._terms = terms
