@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from sequential import Registry
+from sequential._calling import RegisteredTools
 from sequential._memory import MemoryStorage
 from sequential._model import At, Run, Status, StepKind, StepOutcome
-from sequential._outcomes import Cancelled, Completed, Paused
+from sequential._outcomes import Blocked, Cancelled, Completed, Paused
 from sequential._outside import Outside
 from sequential._protocol import NOW
+from sequential._requests import Perform
 from sequential.errors import (
     OutcomeUnknown,
     RunMissing,
@@ -156,6 +159,21 @@ def test_a_redrive_whose_reply_is_lost_is_no_error_when_a_worker_was_faster(faul
     outside.redrive("r")
     carry_to_the_end(stage, [stage.process()])
     assert stage.process().execute() == Completed("r", 3)
+
+
+def test_a_redrive_whose_reply_is_lost_is_no_error_when_a_worker_looks_already() -> None:
+    stage, faulty, outside = staged("two")
+    blind, looking = stage.process(), stage.process().invoke()
+    blind.tools = RegisteredTools(Registry())
+    assert isinstance(blind.execute(), Blocked)
+
+    def look() -> None:
+        looking.until(lambda asked: isinstance(asked, Perform))
+
+    faulty.plan("commit", 0, Fault.LOST, after=look)
+    assert outside.redrive("r").status is Status.RUNNING
+    with pytest.raises(RunStatusWrong):
+        outside.redrive("r")
 
 
 @pytest.mark.parametrize("fault", UNKNOWN, ids=str)

@@ -74,6 +74,9 @@ class History:
         # Whoever is told to stop asks for that in place of what it would do next.
         if record is None or record.tool == "t.undo":
             return None
+        if record.outcome is StepOutcome.CANCELLED:
+            # A fork may begin in the middle of a cancel: of this branch nothing came.
+            return None
         value = json.loads(record.value.data)
         check(op, record, value)
         if record.outcome is StepOutcome.ERROR and kind != "return":
