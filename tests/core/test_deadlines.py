@@ -259,6 +259,41 @@ def test_two_generations_that_are_cancelled_are_one_cancel(stage: Stage, late: b
     ]
 
 
+@pytest.mark.parametrize("repaired", ["retried", "forked", "forked before"])
+def test_a_cleanup_that_is_repaired_is_not_cancelled_again(stage: Stage, repaired: str) -> None:
+    broken = [repaired == "retried"]
+
+    @tool("t", "undo", registry=stage.registry)
+    async def undo() -> str:
+        if broken.pop():
+            raise ValueError("broken")
+        return "undone"
+
+    @flow(registry=stage.registry)
+    async def waiting() -> None:
+        try:
+            await wait_for_signal("never")
+        finally:
+            await undo()
+
+    app = stage.app(pause="every-step")
+    run_id = app.start(waiting)
+    app.execute(run_id)
+    app.cancel(run_id)
+    stage.drive(app, run_id)
+    broken.append(False)
+    if repaired == "retried":
+        app.retry(run_id)
+    else:
+        run_id = app.fork(run_id, "1" if repaired == "forked" else "0")
+    assert app.cancel(run_id) is (repaired == "forked before")
+    assert isinstance(stage.drive(app, run_id), Cancelled)
+    assert [step.outcome for step in app.steps(run_id)] == [
+        StepOutcome.CANCELLED,
+        StepOutcome.VALUE,
+    ]
+
+
 def test_a_cleanup_may_have_save_points(stage: Stage) -> None:
     @flow(registry=stage.registry)
     async def saving() -> str:

@@ -6,14 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sequential import Registry
-from sequential._calling import RegisteredTools
 from sequential._memory import MemoryStorage
-from sequential._model import At, Run, Status, StepKind, StepOutcome
-from sequential._outcomes import Blocked, Cancelled, Completed, Paused
+from sequential._model import At, Attention, In, Run, Status, StepKind, StepOutcome, evolve
+from sequential._outcomes import Cancelled, Completed, Paused
 from sequential._outside import Outside
 from sequential._protocol import NOW
-from sequential._requests import Perform
 from sequential.errors import (
     OutcomeUnknown,
     RunMissing,
@@ -161,19 +158,12 @@ def test_a_redrive_whose_reply_is_lost_is_no_error_when_a_worker_was_faster(faul
     assert stage.process().execute() == Completed("r", 3)
 
 
-def test_a_redrive_whose_reply_is_lost_is_no_error_when_a_worker_looks_already() -> None:
-    stage, faulty, outside = staged("two")
-    blind, looking = stage.process(), stage.process().invoke()
-    blind.tools = RegisteredTools(Registry())
-    assert isinstance(blind.execute(), Blocked)
-
-    def look() -> None:
-        looking.until(lambda asked: isinstance(asked, Perform))
-
-    faulty.plan("commit", 0, Fault.LOST, after=look)
-    assert outside.redrive("r").status is Status.RUNNING
-    with pytest.raises(RunStatusWrong):
-        outside.redrive("r")
+def test_a_blocked_run_that_a_worker_looked_at_since_is_redriven() -> None:
+    stage, faulty, outside = staged()
+    run, why = stage.run(), Attention("changed", "another step")
+    stage.storage.commit(evolve(run, attention=why, wake=In(600.0), op_id="blocked"), run)
+    faulty.plan("commit", 0, Fault.LOST, after=stage.process().execute)
+    assert outside.redrive("r").attention is None
 
 
 @pytest.mark.parametrize("fault", UNKNOWN, ids=str)

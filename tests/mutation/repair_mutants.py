@@ -92,6 +92,20 @@ REPAIRS: tuple[Mutant, ...] = (
         f"{_OUTSIDE}test_a_storage_that_goes_away_after_a_lost_reply_does_not_turn_it_into_a_no",
     ),
     mutant(
+        "a blocked run that was looked at since its redrive is said to be refused",
+        "_outside",
+        "            lambda before, now: now.fence > before.fence,",
+        "            lambda before, now: before.attention is None and now.fence > before.fence,",
+        f"{_OUTSIDE}test_a_blocked_run_that_a_worker_looked_at_since_is_redriven",
+    ),
+    mutant(
+        "a cleanup that is repaired is cancelled again",
+        "_protocol",
+        "    if any(record.outcome is StepOutcome.CANCELLED for record in copied):",
+        "    if not copied and run.seen:",
+        "tests/core/test_deadlines.py::test_a_cleanup_that_is_repaired_is_not_cancelled_again",
+    ),
+    mutant(
         "a fork keeps the step that it is asked at",
         "_outside",
         "        kept = list(steps[:-1])",

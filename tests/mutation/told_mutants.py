@@ -93,6 +93,13 @@ TOKENS: tuple[Mutant, ...] = (
         SIMULATOR,
     ),
     mutant(
+        "a call is made again because a branch beside it is blocked",
+        "_side_by_side",
+        "                if self.trouble:\n                    yield from self._save(abreast)\n",
+        "",
+        SIMULATOR,
+    ),
+    mutant(
         "an answer to a run that ends meanwhile is an error",
         "_tending",
         "            return False  # it has ended since",

@@ -21,7 +21,7 @@ from tests.simulation.programs import Code
 from tests.simulation.traffic import INFINITE, PASSING, Menu, name_of
 
 
-class Happenings(Operators, People):
+class Happenings(People, Operators):
     """A fleet, and all that can happen to it."""
 
     def menu_of(self, deploys: float, failovers: float, clocks: float) -> Menu:

@@ -280,6 +280,9 @@ class Operators(Traffic):
             at, statuses = draw(("0", "0", "1", "2")), ("failed", "cancelled", "completed")
             return Wanted("fork", draw(((), statuses)), draw((None, *STYLES)), limit=2, at=at)
         step = draw((steps[0], *(self._errors_of(run_id) or steps)))
+        if step.outcome is StepOutcome.CANCELLED:
+            # One cancel may be several records: between them no history is whole.
+            step = next(each for each in steps if each.outcome is StepOutcome.CANCELLED)
         own = step.kind is StepKind.TOOL and step.tool.startswith("t.")
         edit = draw((None, (EDITED,))) if own else None
         return Wanted("fork", run_id=run_id, at=step.position, edit=edit)

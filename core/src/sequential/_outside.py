@@ -14,7 +14,7 @@ from ._expected import misfit
 from ._kept import kept_by_retry
 from ._model import Message, Open, Payload, Run, Status, StepKind, StepOutcome, StepRecord, evolve
 from ._payload import INLINE_LIMIT, RECORD_LIMIT, Place, input_place, value_place
-from ._protocol import message, redrive, retry, terminate
+from ._protocol import message, over_copies, redrive, retry, terminate
 from ._requests import Engine
 from ._storage import Loaded, Storage
 from .errors import (
@@ -170,7 +170,7 @@ class Outside:
         allowed = "a quarantined or blocked run"
         return self._must(
             run_id, "redrive", allowed, lambda found: redrive(found.run),
-            # Whoever has claimed it since has had the look that was asked for.
+            # A blocked run that was claimed since has had its look.
             lambda before, now: now.fence > before.fence,
         )  # fmt: skip
 
@@ -183,7 +183,8 @@ class Outside:
             if again is None:
                 allowed = "a failed, cancelled or quarantined run"
                 raise RunStatusWrong(run_id, found.run.status, "retry", allowed)
-            return again, self._copies(found.run, again, found.steps[:copied])
+            kept = found.steps[:copied]
+            return over_copies(again, kept), self._copies(found.run, again, kept)
 
         retried = self._change(
             run_id, change, lambda before, now: now.generation > before.generation
@@ -203,7 +204,7 @@ class Outside:
         copies = self._copies(source, run, kept)
         if isinstance(edit, tuple):
             copies.append(self._edited(source, run, steps[-1], edit[0]))
-        stored, own = self.create(evolve(run, cursor=len(copies)), copies)
+        stored, own = self.create(over_copies(evolve(run, cursor=len(copies)), copies), copies)
         if not own:
             raise RunTaken(run.run_id, "a history of its own")
         return stored

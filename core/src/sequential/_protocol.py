@@ -16,7 +16,7 @@ nothing of an overtaken invocation can be committed, whatever the clocks say.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ from ._model import (
     Payload,
     Run,
     Status,
+    StepOutcome,
+    StepRecord,
     Wake,
     evolve,
 )
@@ -291,6 +293,16 @@ def is_overdue(run: Run, now: float) -> bool:
     """
     over = run.deadline is not None and run.deadline <= now
     return over and cancel_id(run) not in run.seen
+
+
+def over_copies(run: Run, copied: Sequence[StepRecord]) -> Run:
+    """Return *run*, which begins with *copied* records, as told of the cancel that is among them.
+
+    What is left of such a history is its cleanup.
+    """
+    if any(record.outcome is StepOutcome.CANCELLED for record in copied):
+        return evolve(run, seen=_seen(run, (cancel_id(run),)))
+    return run
 
 
 # -- what others commit --------------------------------------------------------------------------
