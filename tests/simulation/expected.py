@@ -71,8 +71,10 @@ class History:
         if kind == "race":
             return self._raced(op[1], position)
         record = self._at.get(position)
-        # Whoever is told to stop asks for that in place of what it would do next.
-        if record is None or record.tool == "t.undo":
+        # Whoever is told to stop asks for that in place of what it would do next; and a fork may
+        # begin in the middle of a cancel, where of some branches nothing came.
+        stopped = record is not None and record.outcome is StepOutcome.CANCELLED
+        if record is None or stopped or record.tool == "t.undo":
             return None
         value = json.loads(record.value.data)
         check(op, record, value)
