@@ -22,7 +22,7 @@ from sequential import (
     tool_call,
     wait_for_signal,
 )
-from sequential._outcomes import Completed, Failed, Paused
+from sequential._outcomes import Blocked, Completed, Failed, Paused
 from sequential._storage import Loaded
 from sequential.errors import RunMissing, SignalMismatch, TokenInvalid
 from sequential.testing._faulty import Fault, FaultyStorage
@@ -258,6 +258,23 @@ def test_a_retry_of_the_run_makes_a_token_void(stage: Stage) -> None:
     assert not app.answer(tokens[0], {"approved": True})
     assert app.answer(tokens[1], {"approved": True, "note": "second"})
     assert app.execute(run_id) == Completed(run_id, "second")
+
+
+def test_a_call_is_not_made_again_because_a_branch_beside_it_is_blocked(stage: Stage) -> None:
+    tokens = list[str]()
+    asking(stage.registry, tokens.append)
+
+    @flow(registry=stage.registry)
+    async def both() -> Any:
+        return await gather(tool_call("people", "approve"), tool_call("nobody", "answers"))
+
+    app = stage.app(warm=0)
+    run_id = app.start(both)
+    for _ in range(3):
+        assert isinstance(app.execute(run_id), Blocked)
+        stage.clock.advance(86_400)
+    assert len(tokens) == 1
+    assert app.answer(tokens[0], {"approved": True})
 
 
 def test_a_token_that_was_not_made_here_is_refused(stage: Stage) -> None:

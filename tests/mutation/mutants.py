@@ -21,6 +21,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *PARALLEL_MUTANTS,
     *STORAGE_MUTANTS,
     *CHILD_MUTANTS,
-    *REPAIR_MUTANTS,
     *TOLD_MUTANTS,
+    *REPAIR_MUTANTS,
 )

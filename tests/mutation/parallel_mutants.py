@@ -179,13 +179,6 @@ ABREAST: tuple[Mutant, ...] = (
         f"{_ABREAST}test_a_deadline_is_saved_before_others_are_waited_for",
     ),
     mutant(
-        "what a run waits for is not saved when a missing tool blocks it",
-        "_side_by_side",
-        "                if self.trouble is not None:",
-        "                if self.closing:",
-        f"{_ABREAST}test_what_a_blocked_run_waits_for_is_saved_first",
-    ),
-    mutant(
         "what a run waits for is not saved when its code blocks it",
         "_side_by_side",
         "            if came is None:\n                yield from self._save(abreast)\n",

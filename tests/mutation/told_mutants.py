@@ -1,4 +1,4 @@
-"""Wrong variants of what is said to runs and by them, which seeded schedules find."""
+"""Wrong variants of what is said to runs and by them, which seeded schedules find, most of them."""
 
 from __future__ import annotations
 
@@ -93,6 +93,20 @@ TOKENS: tuple[Mutant, ...] = (
         SIMULATOR,
     ),
     mutant(
+        "a call is made again because a branch beside it is blocked",
+        "_side_by_side",
+        "                if self.trouble:\n                    yield from self._save(abreast)\n",
+        "",
+        SIMULATOR,
+    ),
+    mutant(
+        "an answer to a run that ends meanwhile is an error",
+        "_tending",
+        "            return False  # it has ended since",
+        "            raise",
+        "tests/core/test_signals.py::test_an_answer_to_a_run_that_ends_meanwhile_is_not_taken",
+    ),
+    mutant(
         "an answer that was dropped uses up the token",
         "_tending",
         'f"answer:{named.key}:{dropped}" if dropped else',
@@ -150,6 +164,14 @@ PROGRESS: tuple[Mutant, ...] = (
         "    if not scope.replaying:\n        scope.said = data\n",
         "    if not scope.replaying or scope.records:\n        scope.said = data\n",
         SIMULATOR,
+    ),
+    mutant(
+        "a warm flow that is no record behind says its old progress",
+        "_player",
+        "            scope.said = self._said = None\n",
+        "            if records:\n                scope.said = self._said = None\n",
+        "tests/core/test_warm.py::"
+        "test_a_warm_flow_that_is_no_record_behind_does_not_say_its_old_progress",
     ),
     mutant(
         "a run that is blocked says what its way says",

@@ -62,7 +62,7 @@ def drawn_program(choices: Choices) -> Program:
     kinds = choices.one_of((_KINDS, _KINDS, (*_KINDS, *_TALK * 6)))
     program = _ops(choices, 0, 6, kinds)
     if choices.chance(0.1):
-        program.append(["continue", numbered(_given(choices, _ops(choices, 0, 3)))])
+        program.append(["continue", numbered(_given(choices, [_op(choices, 0)]))])
     elif choices.chance(0.1):
         program.append(["stop", 1 + choices.below(99)])
     elif choices.chance(0.1):
@@ -122,8 +122,8 @@ def _given(choices: Choices, program: Program) -> Program:
 
 def _ops(choices: Choices, depth: int, most: int, kinds: Kinds = _KINDS) -> Program:
     program = [_op(choices, depth, kinds) for _ in range(1 + choices.below(most))]
-    first = program[0]
-    if first[0] in _READS or (first[0] in {"child", "start"} and _takes_value(first)):
+    first = program[0][0]
+    if first in _READS or (first in {"child", "start"} and _takes_value(program[0])):
         # Else there would be nothing to read or to give.
         program.insert(0, ["big", 1 + choices.below(99)])
     return program

@@ -130,9 +130,11 @@ class Families:
         sent_id = f"{CHILD}{run.run_id}:{run.generation}"
         parent = self._stored(run.parent.run_id)
         there = sent_id in self._arrived[parent.run_id]
-        # A parent that had ended when it was looked for may have been retried since.
-        left = (run.run_id, parent.generation) not in self._begun[parent.run_id]
-        assert there or left or parent.status in ENDED_STATUSES, "I18 a parent was not told"
+        # One that had ended when its child looked may be retried since. What it then asks for by
+        # the same id it finds ended.
+        begun = [each for child_id, each in self._begun[parent.run_id] if child_id == run.run_id]
+        over = parent.status in ENDED_STATUSES or parent.generation > max(begun, default=-1)
+        assert there or over, "I18 a parent was not told"
 
     def _recorded(self, run: Run, step: StepRecord, steps: Sequence[StepRecord]) -> None:
         waits = step.kind is StepKind.CHILD

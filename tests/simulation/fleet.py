@@ -66,10 +66,10 @@ class WatchedMemory(MemoryStorage):
         writer: Whose code commits now; None for somebody outside.
         counts: What became of runs, and how often.
         families: What runs are to each other.
+        told: What is said to runs.
         values: What is kept apart from records.
         repairs: What operators do.
         barred: Whether no purge of a record gets through.
-        told: What is said to runs.
         steady: Whether nobody's clock is wrong.
     """
 
@@ -81,9 +81,9 @@ class WatchedMemory(MemoryStorage):
         self.writer: Code | None = None
         self.counts: Counter[str] = Counter()
         self.families = Families(self.watched)
+        self.told = Told(self.watched, lambda: self.steady)
         self.values = Values(self, clock, self.watched)
         self.repairs = Repairs(self.watched, self.stored)
-        self.told = Told(self.watched)
         self.steady = True
         self.barred = False
         self._terms = terms
@@ -123,11 +123,11 @@ class WatchedMemory(MemoryStorage):
         try:
             watched.see(run, steps, self.writer)
             self.families.see(before, run, steps, self.writer)
-            self.values.see(before, run, steps)
-            self.repairs.see(before, run, steps)
             self.told.see(before, run, steps, self.writer)
             if before:
                 check_progress(before, run, self.writer, watched)
+            self.values.see(before, run, steps)
+            self.repairs.see(before, run, steps)
             now, steady = self._time.now(), self.steady
             if before and check_deadline(before, run, steps, now, steady=steady):
                 self.counts["deadlines over"] += 1

@@ -21,7 +21,7 @@ from tests.simulation.programs import Code
 from tests.simulation.traffic import INFINITE, PASSING, Menu, name_of
 
 
-class Happenings(Operators, People):
+class Happenings(People, Operators):
     """A fleet, and all that can happen to it."""
 
     def menu_of(self, deploys: float, failovers: float, clocks: float) -> Menu:
@@ -179,8 +179,11 @@ class Happenings(Operators, People):
         # Between an answer that was lost and the look at what became of it.
         waits = type(invocation.request) is Wait
         if waits and self.choices.chance(self._meddling / 20):
+            # Meanwhile this one itself must not go on.
+            rate, self.between_rate = self.between_rate, 0.0
             with suppress(RunStatusWrong, StorageError):
                 self.signal(invocation.run_id, self.choices.one_of(NAMES))
+            self.between_rate = rate
         super().advance(invocation)
 
     def _cancel(self, run_id: str) -> None:

@@ -8,7 +8,7 @@ never changes; its answer is recorded there and nowhere else, once, as it was se
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sequential._model import Message, Run, Status, StepKind, StepOutcome, StepRecord
@@ -26,8 +26,9 @@ _ENGINES = "$"
 class Told:
     """All that is said to the runs of a schedule."""
 
-    def __init__(self, watched: Mapping[str, Watched]) -> None:
+    def __init__(self, watched: Mapping[str, Watched], is_steady: Callable[[], bool]) -> None:
         self._watched = watched
+        self._is_steady = is_steady
         self._tokens: dict[tuple[str, int, str, int], str] = {}
         self._places: dict[str, tuple[str, int, str, int]] = {}
         self._read = 0
@@ -66,9 +67,7 @@ class Told:
 
     def _signal(self, before: Run, run: Run, step: StepRecord, gone: list[Message]) -> None:
         if step.outcome is StepOutcome.TIMEOUT:
-            found = before.open.get(step.position)
-            if found is not None and found.due is not None:
-                assert step.ended >= found.due, "I24 a wait ended before its time"
+            assert not self._is_early(before, step), "I24 a wait ended before its time"
         if step.outcome is not StepOutcome.VALUE:
             return
         op = self._op_at(run, step.position)
@@ -87,9 +86,7 @@ class Told:
 
     def _answer(self, before: Run, step: StepRecord, gone: list[Message]) -> None:
         if step.outcome is StepOutcome.ERROR and _type(step) == "StepTimedOut":
-            found = before.open.get(step.position)
-            if found is not None and found.name and found.due is not None:
-                assert step.ended >= found.due, "I25 a call timed out before its time"
+            assert not self._is_early(before, step), "I25 a call timed out before its time"
         if step.outcome is not StepOutcome.VALUE:
             return
         assert fits("int", json.loads(step.value.data)), "I25 recorded, of the wrong type"
@@ -99,6 +96,12 @@ class Told:
         lost = self._watched[before.run_id].rollbacks
         assert mine or lost, "I25 an answer was recorded that nobody gave to this call"
         gone[:] = [each for each in gone if each not in mine]
+
+    def _is_early(self, before: Run, step: StepRecord) -> bool:
+        """Tell whether *step* ended before what was stored of it says; clocks may step back."""
+        found = before.open.get(step.position)
+        waits = found is not None and found.name and found.due is not None
+        return bool(waits and found and step.ended < (found.due or 0.0) and self._is_steady())
 
     def _told_of_drops(self, before: Run, run: Run, gone: Sequence[Message]) -> None:
         """Check that the waits of a run that parks say of nothing else that it was dropped."""

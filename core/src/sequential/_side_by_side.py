@@ -70,8 +70,8 @@ class SideBySide:
             if came is None and abreast.flying:
                 yield from self._meanwhile(abreast)
             elif came is None:
-                if self.trouble is not None:
-                    yield from self._save(abreast)  # the run is blocked, and looked at again
+                if self.trouble:
+                    yield from self._save(abreast)
                 return ()
             elif isinstance(came.how, Settled):
                 others = () if closing else (yield from abreast.at_hand())
@@ -155,20 +155,21 @@ class SideBySide:
 
     def _meanwhile(self, abreast: Abreast) -> Requests[None]:
         """Save what a crash must not make anew, and look for messages, while others go on."""
+        holding = self._holding
         if abreast.unsaved:
             yield from self._save(abreast)
         elif abreast.listens:
-            yield from self._holding.refresh()
+            yield from holding.refresh()
 
     def _save(self, abreast: Abreast) -> Requests[None]:
-        """Save waits that came about since the last commit, if there are any."""
-        if not abreast.unsaved:
-            return
-        terms, now = self._holding.engine.terms, self._holding.world.now()
+        """Save waits that came about since the last commit: deadlines, calls without an answer."""
+        holding = self._holding
+        terms, now = holding.engine.terms, holding.world.now()
         children = self._settling.children
 
         def saved(run: Run) -> Run:
             return keep(run, children.gain(self.open(run)), now, terms)
 
-        yield from self._holding.commit(saved)
+        if abreast.unsaved and self.open(holding.run) != holding.run.open:
+            yield from holding.commit(saved)
         abreast.unsaved = False
