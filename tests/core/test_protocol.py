@@ -421,6 +421,11 @@ def test_a_message_id_is_accepted_once_while_it_waits_in_the_inbox() -> None:
     assert p.message(told, sent("a", "other name")) is None
 
 
+def test_a_message_that_is_consumed_again_is_known_once() -> None:
+    run = running(seen=("a", "b"))
+    assert p.keep(run, Gain(1, consumed=("a", "c")), 110.0, TERMS).seen == ("a", "b", "c")
+
+
 def test_a_message_id_is_accepted_once_also_after_it_was_consumed() -> None:
     told = p.message(running(), sent("a"))
     assert told is not None

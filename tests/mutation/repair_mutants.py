@@ -99,6 +99,13 @@ REPAIRS: tuple[Mutant, ...] = (
         f"{_OUTSIDE}test_a_blocked_run_that_a_worker_looked_at_since_is_redriven",
     ),
     mutant(
+        "a message that is consumed twice is known twice",
+        "_protocol",
+        "    new = tuple([each for each in ids if each not in run.seen])\n",
+        "    new = ids\n",
+        "tests/core/test_protocol.py::test_a_message_that_is_consumed_again_is_known_once",
+    ),
+    mutant(
         "a cleanup that is repaired is cancelled again",
         "_protocol",
         "    if any(record.outcome is StepOutcome.CANCELLED for record in copied):",

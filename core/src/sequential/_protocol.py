@@ -278,7 +278,9 @@ def _gained(run: Run, gain: Gain) -> dict[str, object]:
 
 
 def _seen(run: Run, ids: tuple[str, ...]) -> tuple[str, ...]:
-    return (run.seen + ids)[-_SEEN_LIMIT:]
+    # What one wait dropped another may have taken: a second time it would push others out.
+    new = tuple([each for each in ids if each not in run.seen])
+    return (run.seen + new)[-_SEEN_LIMIT:]
 
 
 def cancel_id(run: Run) -> str:
