@@ -568,6 +568,29 @@ def test_code_that_does_not_ask_for_a_branch_that_was_begun_blocks() -> None:
     assert set(stage.run().open) == {"0.0", "0.1"}
 
 
+def test_code_that_disagrees_with_what_one_branch_has_begun_does_nothing_in_the_others() -> None:
+    other = [False]
+
+    def first() -> Steps[Any]:
+        yield sleep(10)
+        return (yield call("ask", name="x"))
+
+    def second() -> Steps[Any]:
+        return (yield call("ask", name="y") if other[0] else wait_for_signal("go"))
+
+    def body() -> Steps[Any]:
+        return (yield gather(first(), second()))
+
+    stage = stage_of(body)
+    stage.process().execute()
+    other[0] = True
+    assert until_due(stage)
+    outcome = stage.process().execute()
+    assert isinstance(outcome, Blocked)
+    assert outcome.diff.startswith("step 0.1.0\n")
+    assert (positions(stage), set(stage.run().open)) == ([], {"0.0.0", "0.1.0"})
+
+
 def test_mended_code_that_needs_less_passes_over_what_was_recorded_for_more() -> None:
     broken = [True]
 

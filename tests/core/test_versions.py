@@ -337,6 +337,40 @@ def test_a_new_run_goes_the_new_way_where_steps_are_recorded_together(
     assert app.get(run_id).patches == ("x",)
 
 
+@pytest.mark.parametrize("ask", [patched, deprecate_patch])
+@pytest.mark.parametrize("again", ["retry", "fork", "edit"])
+def test_a_new_run_goes_the_new_way_where_what_was_recorded_together_was_copied(
+    any_stage: Stage, ask: Callable[[str], bool | None], again: str
+) -> None:
+    async def rested() -> bool:
+        await sleep(60)
+        new = ask("x")
+        await save()
+        return new is not False
+
+    async def together() -> Any:
+        return await gather(rested(), rested(), rested())
+
+    app = any_stage.app(deployed(together), pause="budget:1steps", warm=0)
+    run_id = app.start("f")
+    app.execute(run_id)
+    any_stage.clock.advance(61)
+    app.execute(run_id)
+    assert (len(app.steps(run_id)), app.get(run_id).patches) == (3, ())
+    app.terminate(run_id)
+    if again == "retry":
+        app.retry(run_id)
+    else:
+        edit = (None,) if again == "edit" else None
+        run_id = app.fork(run_id, "0.2.0", edit=edit)
+    for _ in range(9):
+        any_stage.clock.advance(61)
+        if app.execute(run_id) == Completed(run_id, (True, True, True)):
+            break
+    assert app.get(run_id).status == "completed"
+    assert app.get(run_id).patches == ("x",)
+
+
 def test_what_a_retry_copied_in_one_commit_was_not_recorded_in_one(any_stage: Stage) -> None:
     old = any_stage.app(deployed(before_coroutine), warm=0)
     run_id = old.start("f")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutation.child_mutants import CHILD_MUTANTS
+from tests.mutation.deploy_mutants import DEPLOY_MUTANTS
 from tests.mutation.engine_mutants import ENGINE_MUTANTS
 from tests.mutation.family_mutants import FAMILY_MUTANTS
 from tests.mutation.flow_mutants import FLOW_MUTANTS
@@ -23,4 +24,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *CHILD_MUTANTS,
     *TOLD_MUTANTS,
     *REPAIR_MUTANTS,
+    *DEPLOY_MUTANTS,
 )

@@ -132,8 +132,8 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "a step that was asked for and lost is taken for changed code",
         "_settling",
-        "            if position not in strands.waiting and position not in strands.dropped:",
-        "            if position not in strands.waiting:",
+        "            elif position not in strands.dropped:",
+        "            else:",
         f"{_PARALLEL}test_a_signal_may_win_and_losing_waits_leave_nothing_open",
     ),
     mutant(
@@ -207,10 +207,10 @@ ABREAST: tuple[Mutant, ...] = (
         f"{_TOGETHER}test_what_follows_records_of_one_commit_is_no_replay",
     ),
     mutant(
-        "what a retry copied in one commit is taken for recorded in one",
-        "_player",
-        'here = record.number >= self._copied and record.op_id != ""',
-        'here = record.op_id != ""',
+        "what a retry copies counts as recorded in one commit",
+        "_outside",
+        "commit(evolve(run, op_id=op_id), found.run, steps)",
+        "commit(evolve(run, op_id=op_id), found.run, [s._replace(op_id=op_id) for s in steps])",
         "tests/core/test_versions.py::"
         "test_what_a_retry_copied_in_one_commit_was_not_recorded_in_one",
     ),
@@ -252,8 +252,8 @@ ABREAST: tuple[Mutant, ...] = (
     mutant(
         "code that does not ask for what was begun goes on",
         "_runner",
-        "            self._settling.refuse_left()\n            self._settling.check(strand)",
-        "            self._settling.check(strand)",
+        "            self._settling.refuse_left()\n        if isinstance(strand.step, Co",
+        "            self._settling.check(strand)\n        if isinstance(strand.step, Co",
         f"{_ABREAST}test_code_that_does_not_ask_for_a_branch_that_was_begun_blocks",
     ),
     mutant(
@@ -269,8 +269,8 @@ RESTING: tuple[Mutant, ...] = (
     mutant(
         "a warm parent does not look at what was begun elsewhere",
         "_settling",
-        "                self.check(waiting[position])",
-        "                pass",
+        "                self.check(strands.waiting[position])",
+        "                continue",
         f"{_CHILDREN}test_a_warm_parent_refuses_what_other_code_has_begun_meanwhile",
     ),
     mutant(

@@ -27,6 +27,7 @@ from sequential._protocol import CANCEL, CHILD
 from tests.simulation.invariants import Watched
 from tests.simulation.programs import EXTRA, Code, Op, Program, is_bare
 from tests.simulation.references import STEPLESS, asked, is_given
+from tests.simulation.turns import possible
 
 End = tuple[str, Any]
 """How a run ended: its status, and its result or the class of its error."""
@@ -103,8 +104,10 @@ class Families:
         program: Program = json.loads(run.input.data)
         if self._watched[run.run_id].past[moment].family == Code.CHANGED.family:
             program = [EXTRA, *program]
-        found = op_at(program, position)
-        return found if found is not None and found[0] in {"child", "start"} else None
+        _, steps, _ = self._watched[run.run_id].past[moment]
+        found = [op_at(each, position) for each in possible(program, steps, run.open)]
+        children = [op for op in found if op is not None and op[0] in {"child", "start"}]
+        return children[0] if children else None
 
     # -- ending ------------------------------------------------------------------------------
 

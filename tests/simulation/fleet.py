@@ -21,6 +21,7 @@ from tests.simulation.choices import Choices
 from tests.simulation.deadlines import check_deadline
 from tests.simulation.families import Families
 from tests.simulation.invariants import Watched
+from tests.simulation.patching import Patching
 from tests.simulation.programs import Code
 from tests.simulation.repairs import Repairs
 from tests.simulation.said import check_progress
@@ -70,6 +71,7 @@ class WatchedMemory(MemoryStorage):
         values: What is kept apart from records.
         repairs: What operators do.
         barred: Whether no purge of a record gets through.
+        patching: What patched code does with them, where a change is patched.
         steady: Whether nobody's clock is wrong.
     """
 
@@ -84,6 +86,7 @@ class WatchedMemory(MemoryStorage):
         self.told = Told(self.watched, lambda: self.steady)
         self.values = Values(self, clock, self.watched)
         self.repairs = Repairs(self.watched, self.stored)
+        self.patching = Patching(self.counts, self.stored)
         self.steady = True
         self.barred = False
         self._terms = terms
@@ -128,6 +131,7 @@ class WatchedMemory(MemoryStorage):
                 check_progress(before, run, self.writer, watched)
             self.values.see(before, run, steps)
             self.repairs.see(before, run, steps)
+            self.patching.see(before, run, steps, self.writer)
             now, steady = self._time.now(), self.steady
             if before and check_deadline(before, run, steps, now, steady=steady):
                 self.counts["deadlines over"] += 1

@@ -12,13 +12,13 @@ from sequential._model import Run
 from sequential._protocol import CANCEL
 from sequential._requests import Commit, Wait
 from sequential.errors import RunStatusWrong, StorageError
-from sequential.testing._stage import Invocation, Process
+from sequential.testing._stage import Invocation
 from tests.simulation.drawn import NAMES
 from tests.simulation.fleet import Channel, Letter
 from tests.simulation.operators import Operators
 from tests.simulation.people import People
 from tests.simulation.programs import Code
-from tests.simulation.traffic import INFINITE, PASSING, Menu, name_of
+from tests.simulation.traffic import INFINITE, PASSING, Menu, code_of, name_of
 
 
 class Happenings(People, Operators):
@@ -128,7 +128,7 @@ class Happenings(People, Operators):
         for invocation in self.live:
             request = invocation.request
             if type(request) is Commit:
-                code = self._code_of(invocation.process)
+                code = code_of(invocation.process)
                 letter = Letter(request.run, request.expect, request.steps, code)
                 self.troubles.letters.append(letter)
                 self.counts["clones"] += 1
@@ -136,10 +136,6 @@ class Happenings(People, Operators):
                 if not self.choices.below(2):
                     self.letter_arrives()
                 return
-
-    def _code_of(self, process: Process) -> Code | None:
-        assert isinstance(process.storage, Channel)
-        return process.storage.code
 
     def _disturb_clock(self) -> None:
         self.counts["clocks"] += 1
@@ -197,7 +193,7 @@ class Happenings(People, Operators):
         self.troubles.rate = self.crash_rate = self.mail_rate = self.between_rate = 0.0
         self.frozen = {}
         if len(self._codes) > 1:
-            codes = (Code.PATCHED,) if Code.PATCHED in self._codes else (Code.OLD, Code.CHANGED)
+            codes = (Code.OLD, Code.PATCHED if Code.PATCHED in self._codes else Code.CHANGED)
             last = [self._process(code) for code in codes]
             self.processes, self._all = self.processes + last, self._all + last
         for process in self._all:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import Any
 
@@ -40,14 +40,13 @@ from sequential.errors import ChildCancelled, ChildFailed
 from sequential.refs import Ref
 from tests.simulation.asking import STEPS, add_asking, begin_anew
 from tests.simulation.references import PAD, STEPLESS, digest_of, filled, returned
+from tests.simulation.turns import ANSWERS, noted, turned
 
 Op = list[Any]
 Program = list[Op]
 STYLES = ("generator", "coroutine")
 EXTRA: Op = ["add", -1]
 """What changed code asks for first, and no program does."""
-PATCH = "more"
-"""What the change is called where it is patched."""
 
 
 class Code(StrEnum):
@@ -59,9 +58,9 @@ class Code(StrEnum):
     CHANGED = "changed"
     """Each flow asks for one step more, before all others."""
     PATCHED = "patched"
-    """Each flow asks for it where it may: in runs that have not come so far."""
+    """Each flow goes the new way of its turns where it may: in runs that have not come so far."""
     AFTER = "after"
-    """Each flow asks for it, and says that runs without it are not expected any more."""
+    """Each flow goes it, and says that runs of the old way are not expected any more."""
     MISSING = "missing"
     """One of the flows is gone."""
     TOOLLESS = "toolless"
@@ -73,9 +72,9 @@ class Code(StrEnum):
 
         None is that of code which carries on those of both.
         """
-        if self is Code.PATCHED:
-            return None
-        return "new" if self in (Code.CHANGED, Code.AFTER) else "old"
+        if self in (Code.PATCHED, Code.AFTER):
+            return None  # which they do carry on is looked at in `patching`
+        return "new" if self is Code.CHANGED else "old"
 
     def fits(self, family: str | None) -> bool:
         """Tell whether a history of *family* can be carried on; None is that without any step."""
@@ -164,6 +163,7 @@ def restart_tokens() -> None:
     """Let the tool ``token``, which returns another number each time, begin from 1 again."""
     _TOKENS[0] = count(1)
     begin_anew()
+    ANSWERS.clear()
 
 
 _TOKENS = [count(1)]
@@ -240,15 +240,16 @@ def _without_step(op: Op) -> list[Any]:
     return op[1:]
 
 
-def _generator(program: Program) -> Generator[Any, Any, list[Any]]:
+def _generator(program: Program, code: Code) -> Generator[Any, Any, list[Any]]:
     got: list[Any] = []
+    branch = partial(_generator, code=code)
     try:
-        for op in program:
+        for op in turned(program, partial(_goes_new_way, code=code)):
             if op[0] in STEPLESS:
                 got += _without_step(op)
                 continue
             try:
-                got.append(_shown((yield _step_of(filled(op, got), _generator))))
+                got.append(_shown((yield _step_of(filled(op, got), branch))))
             except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
@@ -259,15 +260,16 @@ def _generator(program: Program) -> Generator[Any, Any, list[Any]]:
     return got
 
 
-async def _coroutine(program: Program) -> list[Any]:
+async def _coroutine(program: Program, code: Code) -> list[Any]:
     got: list[Any] = []
+    branch = partial(_coroutine, code=code)
     try:
-        for op in program:
+        for op in turned(program, partial(_goes_new_way, code=code)):
             if op[0] in STEPLESS:
                 got += _without_step(op)
                 continue
             try:
-                got.append(_shown(await _step_of(filled(op, got), _coroutine)))
+                got.append(_shown(await _step_of(filled(op, got), branch)))
             except (ToolError, ChildFailed, ChildCancelled) as error:
                 if op[0] == "stop":
                     raise
@@ -278,25 +280,30 @@ async def _coroutine(program: Program) -> list[Any]:
     return got
 
 
-def _asks_more(code: Code) -> bool:
+def _goes_new_way(patch: str, code: Code) -> bool:
     if code is Code.PATCHED:
-        return patched(PATCH)
-    if code is Code.AFTER:
-        deprecate_patch(PATCH)
-    return code.family == "new"
+        return noted(patch, new=patched(patch))
+    if code is not Code.AFTER:
+        return False
+    try:
+        deprecate_patch(patch)
+    except RuntimeError:
+        noted(patch, new=False)
+        raise
+    return noted(patch, new=True)
 
 
 def _add_generator(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     def generator(input: Program) -> Steps[Any]:
-        more = _asks_more(code)
-        got = yield from _generator([EXTRA, *input] if more else input)
+        more = code is Code.CHANGED
+        got = yield from _generator([EXTRA, *input] if more else input, code)
         return returned(input, got[1:] if more else got)
 
 
 def _add_coroutine(known: Registry, name: str, code: Code) -> None:
     @flow(name=name, registry=known)
     async def coroutine(input: Program) -> Any:
-        more = _asks_more(code)
-        got = await _coroutine([EXTRA, *input] if more else input)
+        more = code is Code.CHANGED
+        got = await _coroutine([EXTRA, *input] if more else input, code)
         return returned(input, got[1:] if more else got)

@@ -50,6 +50,8 @@ def check_progress(before: Run, run: Run, code: Code | None, watched: Watched) -
     earlier = watched.past[-2]
     shift = int(Code.CHANGED.family in (moment.family, earlier.family))
     says = _Says(json.loads(before.input.data), shift)
+    if any(op[0] == "turn" for op in says.program):
+        return  # steps are counted otherwise on each way
     first = next(each for each in watched.past if each.run.generation == before.generation)
     if changed:
         _check_said(before, run, says, earlier.steps, first)

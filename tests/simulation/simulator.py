@@ -68,8 +68,6 @@ class Simulation(Happenings):
         known["executions"] = len(self.stage.executions)
         known["commits"] = sum(run.version for run in self.memory._runs.values())
         known += self.counts + self.memory.counts
-        for watched in self.memory.watched.values():
-            known.update(f"patched runs, {way} way" for way in watched.ways)
         return known + Counter(f"runs {status}" for status in statuses)
 
     def _digest(self) -> str:

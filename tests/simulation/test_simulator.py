@@ -72,7 +72,8 @@ def test_everything_that_can_happen_does_happen() -> None:
         "clones", "clocks", "overtaken", "gave up", "blocked", "quarantined", "redriven",
         "runs completed", "runs failed", "runs cancelled", "continued", "several in flight",
         "children", "notices", "deferred notices", "deadlines over",
-        "patched runs, old way", "patched runs, new way", "values apart", "values gone", "retried",
+        "patches said yes", "patches said no", "patches in new runs", "blocked as changed",
+        "values apart", "values gone", "retried",
         "bulk repairs", "repairs", "repaired", "repairs interrupted",
         "signals refused", "answers", "answers refused", "answers too late", "tokens refused",
     }  # fmt: skip

@@ -16,6 +16,7 @@ from tests.simulation.asking import CALLS, HANDED, Handed, fits, wanted_by
 from tests.simulation.families import op_at
 from tests.simulation.invariants import Watched
 from tests.simulation.programs import EXTRA, Code, Op, Program
+from tests.simulation.turns import possible
 
 _KEPT = frozenset({Status.PAUSED, Status.RUNNING, Status.QUARANTINED})
 """Statuses of runs that can be told something."""
@@ -128,7 +129,9 @@ class Told:
         program: Program = json.loads(run.input.data)
         if self._watched[run.run_id].family == Code.CHANGED.family:
             program = [EXTRA, *program]
-        return op_at(program, position)
+        steps = self._watched[run.run_id].past[-1].steps
+        found = [op_at(each, position) for each in possible(program, steps, run.open)]
+        return next((op for op in found if op is not None), None)
 
     # -- what is said ------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from tests.simulation.fleet import Channel, Troubles, WatchedMemory
 from tests.simulation.invariants import Executions
 from tests.simulation.programs import BREAKING, PATCHING, STYLES, Code, registry, restart_tokens
 from tests.simulation.trace import Trace, told_request
+from tests.simulation.turns import ANSWERS, add_turns
 
 _TERMS = tuple(
     Terms(
@@ -119,6 +120,7 @@ class Traffic:
         self.between_rate = draw((0.0, 0.0, 0.3))
         deploys = draw((0.0, 0.0, 1.0, 3.0))
         self._codes = draw((BREAKING, PATCHING)) if deploys else (Code.OLD,)
+        self.memory.patching.there = Code.PATCHED in self._codes
         failovers, clocks = draw((0.0, 0.0, 0.0, 0.5, 2.0)), draw((0.0, 0.0, 1.0))
         self._clocks = bool(clocks)
         self.memory.steady = not clocks
@@ -157,6 +159,8 @@ class Traffic:
     def _start(self, run_id: str) -> None:
         choices = self.choices
         program = drawn_program(choices)
+        if self.memory.patching.there:
+            add_turns(choices, program)
         flow, data = choices.one_of(STYLES), json.dumps(program).encode()
         self.say("", run_id, f"created as {flow}: {' '.join(op[0] for op in program)}")
         payload, digest = self.stage.outside.input_payload(run_id, data)
@@ -266,7 +270,10 @@ class Traffic:
         if (starts or (performs and not begins)) and self._is_poison(invocation):
             return
         self._look_at_holding(invocation)
-        if not invocation.advance():
+        goes_on = invocation.advance()
+        if ANSWERS:
+            self.memory.patching.hear(self._held.get(invocation), code_of(invocation.process))
+        if not goes_on:
             self._over(invocation)
         elif begins:
             assert isinstance(request, (Perform, Start))
@@ -320,6 +327,7 @@ class Traffic:
             self._executed += 1
             live = sum(each.run_id == done.run_id for each in self.live)
             assert channel.code is not None
+            self.memory.patching.ran(done, owner, channel.code)
             self.executions.see(done, self.memory.watched[done.run_id], channel.code, live, owner)
             self.memory.repairs.executed(done)
 
@@ -381,3 +389,9 @@ def name_of(process: Process) -> str:
     """Return the name of *process*."""
     assert isinstance(process.storage, Channel)
     return process.storage.name
+
+
+def code_of(process: Process) -> Code | None:
+    """Return the code of *process*."""
+    assert isinstance(process.storage, Channel)
+    return process.storage.code

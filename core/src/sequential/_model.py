@@ -255,7 +255,7 @@ class StepRecord(NamedTuple):
         started: When it was first asked for.
         ended: When it was recorded.
         fence: The claim that recorded it.
-        op_id: The commit that recorded it.
+        op_id: The commit that recorded it first; a copy, by a retry or a fork, keeps it.
     """
 
     generation: int

@@ -325,8 +325,7 @@ class Outside:
                     # After a lost answer, finding it done means that it was done here.
                     return found.run if lost else None
                 run, steps = wanted
-                own = [record._replace(op_id=op_id) for record in steps]
-                answer = self._storage.commit(evolve(run, op_id=op_id), found.run, own)
+                answer = self._storage.commit(evolve(run, op_id=op_id), found.run, steps)
                 if isinstance(answer, Run):
                     return answer
                 continue

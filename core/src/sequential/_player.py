@@ -64,7 +64,6 @@ class Player:
         self.strands: Strands | None = None
         self.spent = Spent()
         self._quiet = quiet
-        self._copied = 0
         self._children = 0
         self._later: dict[str, StepRecord] | None = None
         self._said: tuple[bytes, Payload] | None = None
@@ -132,7 +131,7 @@ class Player:
 
     def _call(self, run: Run) -> Requests[Over | None]:
         seeds = [(number, self.engine.deployment, seed) for number, seed in seeds_of(run)]
-        self._copied, begun = seeds[-1][0], run.begun or run.created
+        begun = run.begun or run.created
         behind = bool(self.ready) or bool(run.open)
         replaying = self._quiet or behind
         scope = Scope(seeds, begun, replaying=replaying, run=(run.run_id, run.created))
@@ -276,10 +275,9 @@ class Player:
     def _are_of_one_commit(self, record: StepRecord) -> bool:
         """Tell whether all that is left was recorded with *record*: what follows it is no replay.
 
-        No code had been given any of it then. Of what a retry or a fork copied that is not known.
+        No code had been given any of it then. What a retry or a fork copies keeps its commit.
         """
-        here = record.number >= self._copied and record.op_id != ""
-        return here and self.ready[-1].op_id == record.op_id
+        return record.op_id != "" and self.ready[-1].op_id == record.op_id
 
     def _is_before(self, positions: Iterable[str]) -> bool:
         """Tell whether the flow has not come to all of *positions* yet."""

@@ -81,7 +81,6 @@ class Turn:
         holding.look()
         if holding.run.open:
             self._settling.refuse_left()
-            self._settling.check(strand)
         if isinstance(strand.step, ContinueStep):
             return (yield from self._continue(strand.step))
         if (holding.run.inbox or holding.run.deadline) and is_cancelled(holding, self.player):

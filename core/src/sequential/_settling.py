@@ -99,16 +99,8 @@ class Settling:
         return (yield from self.children.settle(step, asked, started))
 
     def resting(self, waiting: Mapping[str, Strand]) -> Mapping[str, Waiting]:
-        """Return what of *waiting* waits for children as it did when the run was parked.
-
-        Raises:
-            Obstacle: Another step was begun there meanwhile.
-        """
-        found = self.children.resting(waiting)
-        for position in self._holding.run.open:
-            if position in found:
-                self.check(waiting[position])
-        return found
+        """Return what of *waiting* waits for children as it did when the run was parked."""
+        return self.children.resting(waiting)
 
     def check(self, strand: Strand) -> Open | None:
         """Return what is open where *strand* waits.
@@ -124,7 +116,10 @@ class Settling:
         return found
 
     def refuse_left(self) -> None:
-        """Refuse to go on where something is open that the flow does not ask for.
+        """Refuse to go on where something is open that the flow does not ask for, or not so.
+
+        Before anything is begun or recorded: code that disagrees with one branch has no say in
+        the others either.
 
         Raises:
             Obstacle: There is.
@@ -132,7 +127,9 @@ class Settling:
         strands = self._player.strands
         assert strands is not None
         for position, found in self._holding.run.open.items():
-            if position not in strands.waiting and position not in strands.dropped:
+            if position in strands.waiting:
+                self.check(strands.waiting[position])
+            elif position not in strands.dropped:
                 self._refuse(position, found, None)
 
     def refuse_full(self) -> None:
