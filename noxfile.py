@@ -195,7 +195,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy", "--num-workers=2", *with_python(*TYPED_BY_MYPY))
     if paths := with_python(*TYPED_BY_PYRIGHT):
         session.run("pyright", *paths)
-    session.run("pytest", "--numprocesses=2", "tests/typing", env={"CHECKERS": "required"})
+    session.run("pytest", "tests/typing", "--numprocesses=2", env={"CHECKERS": "required"})
 
 
 @nox.session(python=list(PYTHONS))
