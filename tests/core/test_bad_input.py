@@ -440,7 +440,7 @@ def test_a_file_that_is_not_ours_is_not_touched(
 def test_a_storage_that_cannot_be_opened_says_what_to_do(
     line: CommandLine, monkeypatch: pytest.MonkeyPatch, url: str, said: str
 ) -> None:
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+    monkeypatch.setattr("sequential._plugins._installed", lambda _: ())
     refused(line, 1, said, "list", "--storage", url)
     assert "s3cret" not in line("list", "--storage", url).stderr
     monkeypatch.setenv("SEQUENTIAL_STORAGE", url)
@@ -460,7 +460,7 @@ def test_a_storage_that_cannot_be_opened_says_what_to_do(
 def test_a_transport_that_cannot_be_opened_says_what_to_do(
     line: CommandLine, monkeypatch: pytest.MonkeyPatch, url: str, said: str
 ) -> None:
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+    monkeypatch.setattr("sequential._plugins._installed", lambda _: ())
     refused(line, 1, said, "list", "--transport", url)
     assert "s3cret" not in line("list", "--transport", url).stderr
 
@@ -489,7 +489,7 @@ def test_a_pause_policy_that_there_is_not_starts_nothing(line: CommandLine, paus
 def test_a_bad_configuration_file_is_named(
     line: CommandLine, monkeypatch: pytest.MonkeyPatch, text: str, said: str
 ) -> None:
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+    monkeypatch.setattr("sequential._plugins._installed", lambda _: ())
     line.write("sequential.toml", text)
     refused(line, 1, said, "list")
 

@@ -80,7 +80,7 @@ def test_plugins_lists_a_broken_one_with_its_reason(
 def test_plugins_says_when_there_are_none(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+    monkeypatch.setattr("sequential._plugins._installed", lambda _: ())
     result = command_line("plugins")
     assert (result.exit_code, result.stdout) == (0, "")
     assert "no plugins are installed" in result.stderr
