@@ -16,6 +16,8 @@ from sequential import (
     flow,
     gather,
     patched,
+    race,
+    run_child,
     save,
     sleep,
     tool_call,
@@ -547,3 +549,38 @@ def test_a_patch_is_asked_for_inside_a_flow_and_by_a_name(ask: Callable[[Any], A
     for wrong in ("", 1, "x" * 257):
         with pytest.raises(ValueError, match="cannot name a patch"):
             ask(wrong)
+
+
+def test_a_child_is_begun_where_other_code_began_more_of_them_in_a_branch_that_lost(
+    any_stage: Stage,
+) -> None:
+    """Children are counted, and a loser leaves no record of what it had begun."""
+
+    def coded(loser: Callable[[], Steps[Any]]) -> Registry:
+        async def kid(number: int) -> int:
+            return number
+
+        def parent() -> Steps[int]:
+            won = yield race(run_child("kid", {"number": 1}), loser())
+            yield save()
+            return int(won.value + (yield run_child("kid", {"number": 2})))
+
+        registry = deployed(parent)
+        flow(name="kid", registry=registry)(kid)
+        return registry
+
+    def begins() -> Steps[Any]:
+        return (yield run_child("kid", {"number": 3}))
+
+    def sleeps() -> Steps[Any]:
+        return (yield sleep(1_000))
+
+    new = any_stage.app(coded(begins), warm=0, pause="budget:1steps")
+    old = any_stage.app(coded(sleeps), warm=0)
+    run_id = new.start("f")
+    for each in (run_id, f"{run_id}~0.0", run_id, run_id):
+        new.execute(each)
+    assert (new.get(run_id).children, new.get(run_id).open) == (2, {})
+    for each in (run_id, f"{run_id}~2"):
+        old.execute(each)
+    assert old.execute(run_id) == Completed(run_id, 3)

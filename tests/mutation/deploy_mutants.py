@@ -78,4 +78,12 @@ DEPLOY_MUTANTS: tuple[Mutant, ...] = (
         "tests/core/test_versions.py::"
         "test_a_new_run_goes_the_new_way_where_what_was_recorded_together_was_copied",
     ),
+    mutant(
+        "children that other code began in a branch that lost are taken for those asked for",
+        "_child_runs",
+        "return asked.position in run.open or len(run.open) >= CHILDREN_NAMED",
+        "return True",
+        "tests/core/test_versions.py::"
+        "test_a_child_is_begun_where_other_code_began_more_of_them_in_a_branch_that_lost",
+    ),
 )

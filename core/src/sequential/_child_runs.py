@@ -105,7 +105,14 @@ class ChildRuns:
         return not (step.waits and begun)
 
     def _has_begun(self, asked: Asked) -> bool:
-        return asked.number < max(self._begun, self._holding.run.children)
+        if asked.number < self._begun:
+            return True
+        run = self._holding.run
+        if asked.number >= run.children:
+            return False
+        # Other code may have begun others in a branch that left no record. Where all that is open
+        # is named, who is not there is begun once more: that finds it, if it is there.
+        return asked.position in run.open or len(run.open) >= CHILDREN_NAMED
 
     def settle(
         self, step: ChildStep[Any], asked: Asked, started: float
