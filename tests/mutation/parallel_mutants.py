@@ -96,7 +96,7 @@ CANCEL: tuple[Mutant, ...] = (
         "_strands",
         "                fork.revoked = cancel",
         "                pass",
-        SIMULATOR,
+        f"{_PARALLEL}test_a_cancel_leaves_losers_to_clean_up_and_reaches_who_waits_for_them",
     ),
     mutant(
         "branches begin although the run was cancelled",
