@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutation.patch import SIMULATOR, Mutant, mutant
+from tests.mutation.patch import Mutant, mutant
 
 _CHILDREN = "tests/core/test_children.py::"
 _TOGETHER = "tests/core/test_together.py::"
