@@ -71,7 +71,7 @@ class Told:
             assert not self._is_early(before, step), "I24 a wait ended before its time"
         if step.outcome is not StepOutcome.VALUE:
             return
-        op = self._op_at(run, step.position)
+        op = self._op_at(run, step.position, step.tool)
         assert op is not None, "I24 a signal at no wait"
         assert op[1] == step.tool, "I24 a signal of another name"
         assert fits(wanted_by(op), json.loads(step.value.data)), "I24 recorded, of the wrong type"
@@ -125,20 +125,22 @@ class Told:
             takes = op is not None and fits(wanted_by(op), value)
             assert not takes, "I24 a signal was dropped that somebody waits for"
 
-    def _op_at(self, run: Run, position: str) -> Op | None:
+    def _op_at(self, run: Run, position: str, name: str = "") -> Op | None:
+        """Return what is asked for there; where it went either way, what has to do with *name*."""
         program: Program = json.loads(run.input.data)
         if self._watched[run.run_id].family == Code.CHANGED.family:
             program = [EXTRA, *program]
         steps = self._watched[run.run_id].past[-1].steps
-        found = [op_at(each, position) for each in possible(program, steps, run.open)]
-        return next((op for op in found if op is not None), None)
+        asked = (op_at(each, position) for each in possible(program, steps, run.open))
+        found = [op for op in asked if op is not None]
+        return next((op for op in found if name in op[1:2]), found[0] if found else None)
 
     # -- what is said ------------------------------------------------------------------------
 
     def check_signal(self, run: Run, name: str, value: object, *, accepted: bool) -> None:
         """Check what became of a checked signal to *run*, which is stored so."""
         waits = [at for at, each in run.open.items() if each.name == name and not each.intent]
-        ops = [op for op in (self._op_at(run, at) for at in waits) if op is not None]
+        ops = [op for op in (self._op_at(run, at, name) for at in waits) if op is not None]
         if not accepted:
             assert waits, "I24 refused, although nobody has waited yet"
             good = [op for op in ops if fits(wanted_by(op), value)]
