@@ -75,6 +75,7 @@ ASKED_OFTEN = (
         for name in ("abreast", "bad_input", "child*", "invoke", "parallel", "patterns", "strands")
     ),
     "--ignore=tests/postgres/test_contract.py",
+    "--ignore=tests/s3/test_heads.py",
     "--ignore=tests/s3/test_rounds.py",
     "--ignore=tests/s3/test_storage.py",
     "--ignore=tests/s3/test_wakes.py",
@@ -226,12 +227,11 @@ def browser(session: nox.Session) -> None:
     if "--screenshots" in session.posargs:
         session.run("python", "-m", "tests.browser.pictures", "docs/images", env=env)
     else:
-        # What is measured, with nothing beside it; a page waits more than it works.
-        speed, others = "tests/browser/test_speed.py", ("--numprocesses=2", "--dist=worksteal")
-        session.run("pytest", "-s", "-p", "no:xdist", "--timeout=300", speed, env=env)
-        session.run(
-            "pytest", *others, "--timeout=300", f"--ignore={speed}", "tests/browser", env=env
-        )
+        # What is measured, and what runs against a clock, has nothing beside it.
+        alone = ("tests/browser/test_speed.py", "tests/browser/test_live.py")
+        session.run("pytest", "-s", "-p", "no:xdist", "--timeout=300", *alone, env=env)
+        others = (*(f"--ignore={path}" for path in alone), "--numprocesses=2", "--dist=worksteal")
+        session.run("pytest", "--timeout=300", *others, "tests/browser", env=env)
 
 
 def may_install() -> bool:

@@ -22,14 +22,19 @@ def opened(url: str, clock: FakeClock) -> S3Storage:
     return storage
 
 
+LONG = ("-retry]", "-duplicate]", *(f"as_by_the_model[{number}]" for number in range(6, 12)))
+"""Ends of the names of what is left to the long runs."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave half of the failpoints to the long runs: who acts next is the engine's, not S3's.
+    """Leave half of the failpoints, and of the random operations, to the long runs.
 
-    The sweeper asks the index of S3, and whoever waits for a lease its clock; those stay.
+    Who acts next is the engine's, not S3's. The sweeper asks the index of S3, and whoever waits for
+    a lease its clock; those stay.
     """
     for item in items:
-        if item.path.parent == HERE and item.name.endswith(("-retry]", "-duplicate]")):
+        if item.path.parent == HERE and item.name.endswith(LONG):
             item.add_marker("chaos")
 
 
