@@ -229,7 +229,10 @@ def browser(session: nox.Session) -> None:
     else:
         # What is measured, and what runs against a clock, has nothing beside it.
         alone = ("tests/browser/test_speed.py", "tests/browser/test_live.py")
-        session.run("pytest", "-s", "-p", "no:xdist", "--timeout=300", *alone, env=env)
+        chosen = session.posargs or alone
+        session.run("pytest", "-s", "-p", "no:xdist", "--timeout=300", *chosen, env=env)
+        if session.posargs:
+            return
         others = (*(f"--ignore={path}" for path in alone), "--numprocesses=2", "--dist=worksteal")
         session.run("pytest", "--timeout=300", *others, "tests/browser", env=env)
 

@@ -314,11 +314,8 @@ def test_branches_of_one_run_go_one_way(any_stage: Stage) -> None:
     assert app.replay(run_id).agrees
 
 
-@pytest.mark.parametrize("ask", [patched, deprecate_patch])
-def test_a_new_run_goes_the_new_way_where_steps_are_recorded_together(
-    any_stage: Stage, ask: Callable[[str], bool | None]
-) -> None:
-    """The first of them is given to a flow that has not asked yet, and others follow it."""
+def together(stage: Stage, ask: Callable[[str], bool | None]) -> tuple[Sequential, str]:
+    """Return an application and a run of three branches, whose sleeps are over at one time."""
 
     async def rested() -> bool:
         await sleep(60)
@@ -326,13 +323,23 @@ def test_a_new_run_goes_the_new_way_where_steps_are_recorded_together(
         await save()
         return new is not False
 
-    async def together() -> Any:
+    async def three() -> Any:
         return await gather(rested(), rested(), rested())
 
-    app = any_stage.app(deployed(together), pause="budget:1steps", warm=0)
+    app = stage.app(deployed(three), pause="budget:1steps", warm=0)
     run_id = app.start("f")
     app.execute(run_id)
-    any_stage.clock.advance(61)
+    stage.clock.advance(61)
+    return app, run_id
+
+
+@pytest.mark.parametrize("ask", [patched, deprecate_patch])
+def test_a_new_run_goes_the_new_way_where_steps_are_recorded_together(
+    any_stage: Stage, ask: Callable[[str], bool | None]
+) -> None:
+    """The first of them is given to a flow that has not asked yet, and others follow it."""
+
+    app, run_id = together(any_stage, ask)
     assert isinstance(app.execute(run_id), Paused)
     assert len({step.op_id for step in app.steps(run_id)}) == 1 < len(app.steps(run_id))
     assert any_stage.drive(app, run_id) == Completed(run_id, (True, True, True))
@@ -344,19 +351,7 @@ def test_a_new_run_goes_the_new_way_where_steps_are_recorded_together(
 def test_a_new_run_goes_the_new_way_where_what_was_recorded_together_was_copied(
     any_stage: Stage, ask: Callable[[str], bool | None], again: str
 ) -> None:
-    async def rested() -> bool:
-        await sleep(60)
-        new = ask("x")
-        await save()
-        return new is not False
-
-    async def together() -> Any:
-        return await gather(rested(), rested(), rested())
-
-    app = any_stage.app(deployed(together), pause="budget:1steps", warm=0)
-    run_id = app.start("f")
-    app.execute(run_id)
-    any_stage.clock.advance(61)
+    app, run_id = together(any_stage, ask)
     app.execute(run_id)
     assert (len(app.steps(run_id)), app.get(run_id).patches) == (3, ())
     app.terminate(run_id)

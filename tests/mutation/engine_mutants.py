@@ -240,15 +240,15 @@ PAUSES: tuple[Mutant, ...] = (
     mutant(
         "a wait takes a signal of another name",
         "_settling",
-        "            if message.name != step.name:",
-        "            if message.name is None:",
+        "self._holding.named(step.name):",
+        "self._holding.run.inbox:",
         f"{_RUNNER}test_a_signal_is_taken_by_the_wait_it_is_for",
     ),
     mutant(
         "the newest signal is taken first",
         "_settling",
-        "        for message in self._holding.run.inbox:",
-        "        for message in reversed(self._holding.run.inbox):",
+        "        for message in self._holding.named(step.name):",
+        "        for message in reversed(self._holding.named(step.name)):",
         f"{_RUNNER}test_early_signals_are_kept_and_taken_in_order",
     ),
     mutant(

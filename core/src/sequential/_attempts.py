@@ -231,10 +231,7 @@ class Attempts:
         if state.intent:
             return self._interrupted(state)
         taken: tuple[str, ...] = ()
-        inbox = self.holding.run.inbox if first_message(self.holding, state.name) else ()
-        for message in inbox:
-            if message.name != state.name:
-                continue
+        for message in self.holding.named(state.name):
             taken = (*taken, message.id)
             data = yield from read_message(self.holding, message)
             unfit = self._unfit(state, data)
@@ -243,12 +240,10 @@ class Attempts:
             # It came before anybody could tell; kept with the wait, for whoever looks after it.
             state = state._replace(error=unfit)
         if state.due is not None and state.due <= self.holding.world.now():
-            late = error_json(error_value(self._late(state)))
-            return self._settled(StepOutcome.ERROR, late, state.attempt, taken)
+            late = StepTimedOut(self.asked.tool, max(0.0, state.due - state.started))
+            data = error_json(error_value(late))
+            return self._settled(StepOutcome.ERROR, data, state.attempt, taken)
         return Waiting(state, "pending", taken)
-
-    def _late(self, state: Open) -> StepTimedOut:
-        return StepTimedOut(self.asked.tool, max(0.0, (state.due or 0.0) - state.started))
 
     def _unfit(self, state: Open, data: bytes) -> str:
         """Return why *data* cannot be what the tool returns; empty if it can, as far as is known.

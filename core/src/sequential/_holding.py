@@ -55,17 +55,22 @@ class Holding:
         self.way: Callable[[Run], Run] = lambda run: run
         self._looked: tuple[Message, ...] = ()
         self._indexed: tuple[Message, ...] = ()
-        self._first: dict[str, Message] = {}
+        self._named: dict[str, list[Message]] = {}
 
     def first(self, name: str) -> Message | None:
         """Return the oldest message *name* in the inbox, or None."""
+        return next(iter(self.named(name)), None)
+
+    def named(self, name: str) -> Sequence[Message]:
+        """Return the messages *name* in the inbox, oldest first."""
         if not self.run.inbox:
-            return None
+            return ()
         if self._indexed is not self.run.inbox:
             # Thousands may be there, and be asked for one after the other.
-            self._indexed = self.run.inbox
-            self._first = {message.name: message for message in reversed(self._indexed)}
-        return self._first.get(name)
+            self._indexed, self._named = self.run.inbox, {}
+            for message in self._indexed:
+                self._named.setdefault(message.name, []).append(message)
+        return self._named.get(name, ())
 
     def look(self) -> None:
         """Remember which messages have been looked at, before deciding to wait."""

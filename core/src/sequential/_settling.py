@@ -170,9 +170,7 @@ class Settling:
     ) -> Requests[Settled | Waiting]:
         taken: tuple[str, ...] = ()
         refused = "" if found is None else found.error
-        for message in self._holding.run.inbox:
-            if message.name != step.name:
-                continue
+        for message in self._holding.named(step.name):
             data = yield from read_message(self._holding, message)
             unfit = refusal(step, data)
             if unfit is not None and self._fits_another(step.name, data):

@@ -163,9 +163,8 @@ class SideBySide:
 
     def _save(self, abreast: Abreast) -> Requests[None]:
         """Save waits that came about since the last commit: deadlines, calls without an answer."""
-        holding = self._holding
+        holding, children = self._holding, self._settling.children
         terms, now = holding.engine.terms, holding.world.now()
-        children = self._settling.children
 
         def saved(run: Run) -> Run:
             return keep(run, children.gain(self.open(run)), now, terms)

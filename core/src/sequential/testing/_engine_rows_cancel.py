@@ -75,7 +75,7 @@ def _goes_wrong(fault: Fault | None, *, before: bool) -> Callable[[Scene], None]
         with suppress(ProcessLost, OutcomeUnknown, StorageUnavailable):
             scene.stage.outside.terminate(_RUN)
         if scene.run.status is not Status.CANCELLED:
-            scene.refused(lambda: scene.stage.outside.terminate(_RUN))
+            scene.stage.outside.terminate(_RUN)
 
     return reach
 
@@ -148,9 +148,7 @@ def _dies_in_cleanup(scene: Scene) -> None:
     scene.drive(_waits)
     assert _cancel(scene)
     scene.places.at("undo", scene.die("F48"))
-    for _ in range(2):
-        if not scene.hits["F48"]:
-            scene.first.execute()
+    scene.drive(lambda _: bool(scene.hits["F48"]))
 
 
 def _told_once(scene: Scene) -> None:
