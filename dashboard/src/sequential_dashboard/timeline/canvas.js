@@ -145,7 +145,6 @@ class Timeline extends Drawing {
     this.tall = tall;
     this.fine(this.canvas, width, tall);
     this.fine(this.mini, width, MINI);
-    this.painted = null;
     if (this.goesOn && this.following) this.rows.scrollTop = this.rows.scrollHeight;
     this.draw();
   }

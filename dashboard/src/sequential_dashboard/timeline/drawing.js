@@ -329,7 +329,8 @@ class Drawing {
 
   drawMini() {
     const pen = this.mini.getContext("2d");
-    const sign = [this.width, this.total, this.folding, this.opened.size, this.themed("background")].join("|");
+    const paper = [this.width, window.devicePixelRatio, this.themed("background")];
+    const sign = [...paper, this.total, this.folding, this.opened.size].join("|");
     if (!this.painted || this.painted.sign !== sign || this.painted.data !== this.data) {
       const made = document.createElement("canvas");
       this.fine(made, this.width, MINI);
