@@ -29,9 +29,9 @@ TYPED_BY_MYPY = ("core/src", "plugins", "dashboard", "tests", "docs/examples", "
 TYPED_BY_PYRIGHT = ("tests/typing", "docs/examples")
 # Every branch of these is taken by a test: they decide what is written and what is done again.
 DECISIVE = ("_protocol", "_replay", "_runner", "_side_by_side", "_cancelling", "_codec")
-# More than there may be processors: a test also waits for a disk, a server, a clock. No more than
+# Twice as many as CI has processors: a test also waits for a disk, a server, a clock. No more than
 # that: each collects all tests, and has servers of its own.
-IN_PARALLEL = ("--numprocesses=3", "--dist=worksteal")
+IN_PARALLEL = ("--numprocesses=4", "--dist=worksteal")
 # The session `types` runs these.
 TYPING = "--ignore=tests/typing"
 # Schedules and mutants prove the protocol, which is the same on every Python: once is enough.

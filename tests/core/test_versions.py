@@ -368,6 +368,27 @@ def test_a_new_run_goes_the_new_way_where_what_was_recorded_together_was_copied(
     assert app.get(run_id).patches == ("x",)
 
 
+def test_a_file_of_steps_recorded_together_is_replayed_the_way_the_run_goes_on(
+    any_stage: Stage, tmp_path: Path
+) -> None:
+    said: list[bool] = []
+
+    def ask(patch: str) -> bool:
+        said.append(patched(patch))
+        return said[-1]
+
+    app, run_id = together(any_stage, ask)
+    app.execute(run_id)
+    path = tmp_path / "r.json"
+    path.write_text(app.export(run_id), "utf-8")
+    said.clear()
+    assert app.replay_history(path).agrees
+    from_file = list(said)
+    said.clear()
+    app.execute(run_id)
+    assert from_file == said == [True] * 3
+
+
 def test_what_a_retry_copied_in_one_commit_was_not_recorded_in_one(any_stage: Stage) -> None:
     old = any_stage.app(deployed(before_coroutine), warm=0)
     run_id = old.start("f")

@@ -26,7 +26,7 @@ from sequential_sqs.messages import LONGEST, Malformed, read_body, write_body
 _KEYS = Keys(b"k" * 32, b"K" * 32)
 _NOW = 1_800_000_000.0
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_~.-]{0,127}", re.ASCII)
-_LINK = Link("r1", 0, "3", int(_NOW) + 60, "r1:0:3")
+_LINK = Link("r1", "WyJyMSJd", int(_NOW) + 60)
 
 
 def fuzz_sqs(data: bytes) -> str:

@@ -17,8 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequential import Pending, Registry, Sequential, Steps, ToolContext, flow, tool
-from sequential.errors import ConfigError
+from sequential import (
+    Pending,
+    Registry,
+    RetryPolicy,
+    Sequential,
+    Steps,
+    ToolContext,
+    flow,
+    tool,
+)
+from sequential.errors import ConfigError, Rejected
 from sequential.storage import Status
 from sequential_http.callbacks import (
     Link,
@@ -33,7 +42,7 @@ from tests.fix_http import KEY, OTHER_KEY
 from tests.http.local import Local
 
 KEYS = Keys.parse(KEY)
-LINK = Link("order-1", 0, "3", 1_700_000_000, "sq1_abc")
+LINK = Link("order-1", "WyJvcmRlci0xIl0", 1_700_000_000)
 JSON = {"content-type": "application/json"}
 
 registry = Registry()
@@ -65,6 +74,19 @@ def rate(context: ToolContext) -> Pending | int:
 @flow(registry=registry)
 def rated() -> Steps[object]:
     return (yield from rate())
+
+
+@tool("people", "ask", registry=registry, retry=RetryPolicy(first=0.0, jitter=False))
+def ask(context: ToolContext) -> Pending | str:
+    handed.append(callback_url(context, keys=KEYS, base="https://flows.example/"))
+    if len(handed) == 1:
+        raise Rejected("nobody is in")
+    return Pending()
+
+
+@flow(registry=registry)
+def refused_once() -> Steps[object]:
+    return (yield from ask())
 
 
 class Site:
@@ -102,6 +124,13 @@ def test_a_form_is_shown_and_nothing_is_done_by_it(site: Site) -> None:
         assert page.headers["content-type"].startswith("text/html")
         assert '<form method="post">' in page.text
     assert site.app.get("r1") == before
+
+
+def test_an_answer_that_comes_before_the_tool_returns_is_kept(site: Site) -> None:
+    early.append(lambda path: site.client.post(path, json=5))
+    site.app.start(rated, run_id="r1")
+    site.app.execute("r1")
+    assert site.result("r1") == 5
 
 
 def test_an_early_answer_that_does_not_fit_does_not_use_the_link_up(site: Site) -> None:
@@ -151,22 +180,37 @@ def test_an_answer_of_another_type_is_refused_and_can_be_given_again(site: Site)
 def test_two_links_of_one_call_are_one_question(site: Site) -> None:
     first = site.asked()
     # The process was lost after it sent the mail, and the tool was run again.
-    call = Link(*_said(first))
-    second = f"/callback/{make_token(KEYS, call._replace(expires=call.expires + 1))}"
+    link = read_token(KEYS, first.rpartition("/")[2], 0.0)
+    second = f"/callback/{make_token(KEYS, link._replace(expires=link.expires + 1))}"
     assert site.client.post(first, json="yes").status_code == 200
     assert site.client.post(second, json="no").status_code == 409
     assert site.result() == {"answer": "yes"}
 
 
-def _said(path: str) -> tuple[Any, ...]:
-    return read_token(KEYS, path.rpartition("/")[2], 0.0)
+def test_an_answer_by_link_and_one_by_token_are_one_answer(site: Site) -> None:
+    path = site.asked()
+    link = read_token(KEYS, path.rpartition("/")[2], 0.0)
+    assert site.app.answer(link.answer_token, "yes")
+    assert site.client.post(path, json="no").status_code == 409
+    assert site.result() == {"answer": "yes"}
 
 
-def test_an_answer_before_the_call_is_recorded_as_waiting_is_kept(site: Site) -> None:
-    site.app.start(article, {"text": "pears"}, run_id="r1")
+def test_a_link_of_an_attempt_that_was_rejected_is_void(site: Site) -> None:
+    site.app.start(refused_once, run_id="r1")
     site.app.execute("r1")
-    name = _said(urlsplit(handed[0]).path)[4]
-    assert site.app.get("r1").open["0"].name == name
+    first, second = (urlsplit(url).path for url in handed)
+    assert site.client.post(first, json="early").status_code == 409
+    assert site.client.post(second, json="yes").status_code == 200
+    assert site.result() == "yes"
+
+
+def test_a_link_of_another_storage_is_void(site: Site) -> None:
+    path = site.asked()
+    with Sequential("memory:", plugins=[], registry=registry) as other:
+        options = Options(KEYS, "https://flows.example", mode="request", insecure_dev=True)
+        with Local(asgi(other, options)) as client:
+            assert client.post(path, json="yes").status_code == 409
+    assert site.client.post(path, json="yes").status_code == 200
 
 
 def test_a_link_is_over_after_its_time(site: Site) -> None:
@@ -263,11 +307,9 @@ def test_without_keys_no_link_is_valid() -> None:
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
-@given(run_id=TEXT, generation=st.integers(0, 10**6), position=TEXT, name=TEXT)
-def test_a_token_says_what_it_was_made_of(
-    run_id: str, generation: int, position: str, name: str
-) -> None:
-    link = Link(run_id, generation, position, 10**9, name)
+@given(run_id=TEXT, answer_token=TEXT)
+def test_a_token_says_what_it_was_made_of(run_id: str, answer_token: str) -> None:
+    link = Link(run_id, answer_token, 10**9)
     assert read_token(KEYS, make_token(KEYS, link), 10**9) == link
 
 
@@ -323,7 +365,7 @@ def test_a_token_is_over_after_its_time() -> None:
 
 
 class Context:
-    run_id, generation, position, idempotency_key = "r1", 0, "0", "sq1_x"
+    run_id, answer_token = "r1", "WyJyMSJd"
 
 
 def test_a_url_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

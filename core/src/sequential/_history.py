@@ -131,7 +131,10 @@ def write(history: History) -> bytes:
             None if run.error is None else _write_error(run.error),
             run.patches,
         ),
-        [_write_step(step) for step in history.steps],
+        [
+            _write_step(step, before)
+            for step, before in zip(history.steps, (None, *history.steps), strict=False)
+        ],
     )
     return msgspec.json.format(_encode(shape), indent=1) + b"\n"
 
@@ -141,7 +144,7 @@ def _write_error(error: ErrorValue) -> ErrorLines:
     return ErrorLines(error.type, error.message, error.position, data)
 
 
-def _write_step(step: StepRecord) -> StepLines:
+def _write_step(step: StepRecord, before: StepRecord | None) -> StepLines:
     # A digest made with a key says nothing where the key is not.
     derived = step.input is not None and (
         ":" in step.fingerprint or step.fingerprint == _digest(step.input.data)
@@ -157,6 +160,7 @@ def _write_step(step: StepRecord) -> StepLines:
         "" if derived else step.fingerprint,
         NOTHING if step.input is None else msgspec.Raw(step.input.data),
         NOTHING if step.value.data == b"null" else msgspec.Raw(step.value.data),
+        together=before is not None and before.op_id == step.op_id,
     )
 
 
@@ -250,12 +254,15 @@ def _read_error(error: ErrorLines) -> ErrorValue:
 
 
 def _read_steps(shape: FileLines) -> list[StepRecord]:
-    return [
-        _read_step(step, number, shape.run.generation) for number, step in enumerate(shape.steps)
-    ]
+    read: list[StepRecord] = []
+    for number, step in enumerate(shape.steps):
+        # Commits are told apart by the number of the step that each begins with.
+        op_id = read[-1].op_id if step.together and read else f"commit {number}"
+        read.append(_read_step(step, number, shape.run.generation, op_id))
+    return read
 
 
-def _read_step(step: StepLines, number: int, generation: int) -> StepRecord:
+def _read_step(step: StepLines, number: int, generation: int, op_id: str) -> StepRecord:
     way = f"$.steps[{number}]"
     given = _optional(step.input, f"{way}.input")
     fingerprint = step.fingerprint
@@ -279,7 +286,7 @@ def _read_step(step: StepLines, number: int, generation: int) -> StepRecord:
         step.started,
         step.ended,
         0,
-        "",
+        op_id,
     )
 
 

@@ -64,6 +64,8 @@ class StepLines(_Lines):
     fingerprint: _Text = ""
     input: msgspec.Raw = NOTHING
     value: msgspec.Raw = NOTHING
+    together: bool = False
+    """Whether it was recorded in one commit with the step before it."""
 
 
 class FileLines(_Lines):

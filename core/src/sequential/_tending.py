@@ -212,8 +212,13 @@ class Tended(Opened):
         forked = self._outside.fork(source, loaded.steps[: number + 1], run, edit)
         return self._sent(forked).run_id
 
-    def purge(self, run_id: str) -> bool:
+    def purge(self, run_id: str, *, tombstones: bool = True) -> bool:
         """Shrink an ended run to a tombstone, or remove its tombstone; False if it goes on.
+
+        Args:
+            run_id: The run.
+            tombstones: False to leave a tombstone, and return False: for whoever found the run
+                before somebody else purged it.
 
         Raises:
             RunMissing: There is no such run.
@@ -226,6 +231,8 @@ class Tended(Opened):
         if run.notice:
             allowed = "a run whose parent knows of its end"
             raise RunStatusWrong(run_id, run.status, "purge", allowed)
+        if run.status is Status.PURGED and not tombstones:
+            return False
         try:
             return self.storage.purge(run)
         except OutcomeUnknown:

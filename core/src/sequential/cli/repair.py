@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -83,20 +84,16 @@ def fork_command(
     return perform(session, Deed("fork", words, fork, edit is not None), chosen)
 
 
-def _purge(app: Sequential, run_id: str, _: str) -> Done:
-    status = app.get(run_id).status
-    if not app.purge(run_id):
-        raise RunStatusWrong(run_id, status, "purge", "a run that has ended")
-    done = "its tombstone is removed" if status is Status.PURGED else "a tombstone is left"
+def _purge(app: Sequential, run_id: str, _: str, *, tombstones: bool = True) -> Done:
+    before = app.get(run_id).status
+    if not app.purge(run_id, tombstones=tombstones):
+        raise RunStatusWrong(run_id, app.get(run_id).status, "purge", "a run that has ended")
+    done = "its tombstone is removed" if before is Status.PURGED else "a tombstone is left"
     return f"run {run_id} purged; {done}", {"run_id": run_id}
 
 
-def _purge_ended(app: Sequential, run_id: str, reason: str) -> Done:
-    status = app.get(run_id).status
-    if status is Status.PURGED:
-        # Filters found it before somebody else purged it: what was left then is to stay.
-        raise RunStatusWrong(run_id, status, "purge", "a run that has ended")
-    return _purge(app, run_id, reason)
+purge_ended = partial(_purge, tombstones=False)
+"""What filters found may have been purged since: what is left of it then is to stay."""
 
 
 @click.command("purge")
@@ -110,4 +107,4 @@ def purge_command(session: Session, /, **given: Any) -> int:
     chosen = Chosen(**given)
     named = not chosen.by_filter or "purged" in chosen.statuses
     words = ("completed", "failed", "cancelled")
-    return perform(session, Deed("purge", words, _purge if named else _purge_ended), chosen)
+    return perform(session, Deed("purge", words, _purge if named else purge_ended), chosen)

@@ -1,6 +1,6 @@
 """Links by which somebody outside answers a tool call, once: a token, and the URL around it.
 
-A token names a run, a generation, a position and the end of its time, under a MAC of this
+A token is the call's `ToolContext.answer_token` and the end of its time, under a MAC of this
 deployment's keys; there is nothing to look up, and nothing to steal from a storage. What becomes of
 an answer stands in `links`.
 """
@@ -25,27 +25,23 @@ from .target import read_base
 
 URL = "SEQUENTIAL_HTTP_URL"
 
-_LONGEST = 1024
+_LONGEST = 2048
 _MAC_BYTES = 32
-_TOKEN = re.compile(r"([A-Za-z0-9_-]{1,900})\.([A-Za-z0-9_-]{43})")
+_TOKEN = re.compile(r"([A-Za-z0-9_-]{1,2000})\.([A-Za-z0-9_-]{43})")
 
 
 class Link(NamedTuple):
     """What a token says.
 
     Attributes:
-        run_id: The run.
-        generation: Of the run: a retry makes older links void.
-        position: Of the tool call.
+        run_id: The run, for logs.
+        answer_token: By which `Sequential.answer` finds the call.
         expires: Seconds since the epoch.
-        name: Of the signal that the call waits for.
     """
 
     run_id: str
-    generation: int
-    position: str
+    answer_token: str
     expires: int
-    name: str
 
 
 class LinkRefused(Exception):
@@ -80,10 +76,8 @@ def callback_url(
     if not address:
         raise ConfigError(URL, "", "set it to the address of the server that answers come to")
     expires = int(time.time() + valid_for.total_seconds())
-    link = Link(
-        context.run_id, context.generation, context.position, expires, context.idempotency_key
-    )
-    return f"{read_base(address)}/callback/{make_token(found, link)}"
+    token = make_token(found, Link(context.run_id, context.answer_token, expires))
+    return f"{read_base(address)}/callback/{token}"
 
 
 def make_token(keys: Keys, link: Link) -> str:
@@ -117,7 +111,7 @@ def token_hash(token: str) -> str:
 
 
 def _purposed(keys: Keys) -> Keys:
-    return keys.for_purpose("callback 1")
+    return keys.for_purpose("callback 2")
 
 
 def _written(data: bytes) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sequential import Sequential
-from sequential.errors import NotEncodable, RunMissing, RunStatusWrong, SignalMismatch
-from sequential.storage import Status
+from sequential.errors import NotEncodable, RunMissing, SignalMismatch, TokenInvalid
 
 from .callbacks import Link, LinkRefused, read_token, token_hash
 from .exchange import Answer, Call, Refusal, bad_request, is_json, read_json
@@ -61,12 +60,9 @@ class Links:
             return _said(404, "This link is not valid, or no longer.")
         value = _value(call)
         try:
-            sent_id = self._sent_id(link)
-            accepted = bool(sent_id) and self._app.signal(
-                link.run_id, link.name, value, signal_id=sent_id
-            )
-        except (RunMissing, RunStatusWrong):
-            accepted = False
+            accepted = self._app.answer(link.answer_token, value)
+        except (RunMissing, TokenInvalid):
+            accepted = False  # or it was made over another storage
         except (NotEncodable, SignalMismatch) as error:
             raise bad_request(str(error)[:500]) from None
         shown = token_hash(call.path["token"])
@@ -84,19 +80,6 @@ class Links:
         except LinkRefused as error:
             _log.info("link %s was refused: %s", token_hash(token), error)
             return None
-
-    def _sent_id(self, link: Link) -> str:
-        """Return the id under which an answer is accepted once; empty if nobody waits for it."""
-        loaded = self._app.storage.load(link.run_id)
-        if loaded is None or loaded.run.generation != link.generation:
-            return ""
-        recorded = any(step.position == link.position for step in loaded.steps)
-        if recorded or loaded.run.status not in (Status.PAUSED, Status.RUNNING):
-            return ""
-        # An answer that came early and did not fit was dropped: it must not use the link up.
-        first = f"callback:{link.name}"
-        dropped = sum(each.startswith(first) for each in loaded.run.seen)
-        return f"{first}:{dropped}" if dropped else first
 
 
 def _value(call: Call) -> Any:
