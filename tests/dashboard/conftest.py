@@ -1,4 +1,4 @@
-"""What every test of the dashboard leaves as it was, and what is looked for once for all of them."""
+"""What each test of the dashboard leaves as it was, and what is looked for once for all of them."""
 
 from __future__ import annotations
 
