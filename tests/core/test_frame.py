@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import linecache
 import sys
+import warnings
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
 
-from sequential import RunCancelled, Step, Steps, ToolError, flow, is_pausing, save, sleep, tool
+from sequential import (
+    RunCancelled,
+    Step,
+    Steps,
+    ToolError,
+    flow,
+    gather,
+    is_pausing,
+    race,
+    save,
+    sleep,
+    tool,
+)
 from sequential._flow import Flow
 from sequential._frame import Frame
 from sequential._outcomes import Blocked, Completed, Failed, Paused
@@ -240,6 +254,26 @@ def test_an_asynchronous_context_manager_may_clean_up_with_steps(any_stage: Stag
     run_id = app.start(holding)
     assert any_stage.drive(app, run_id) == Completed(run_id, "done")
     assert ran == ["acquire", "release"]
+
+
+def test_branches_that_cleanup_asks_for_at_a_pause_are_closed(stage: Stage) -> None:
+    async def noting() -> None:
+        await save()
+
+    @flow(registry=stage.registry)
+    async def holding() -> str:
+        try:
+            await sleep(10)
+        finally:
+            await gather(noting(), race(noting(), noting()))
+        return "done"
+
+    app = stage.app(warm=0)
+    run_id = app.start(holding)
+    with warnings.catch_warnings(record=True, action="always") as told:
+        assert stage.drive(app, run_id) == Completed(run_id, "done")
+        gc.collect()
+    assert not [each for each in told if "never awaited" in str(each.message)]
 
 
 def test_plain_cleanup_runs_at_every_discard(stage: Stage) -> None:

@@ -13,6 +13,7 @@ from types import CoroutineType, GeneratorType, TracebackType
 from typing import Any, cast
 
 from ._flow import Body, Flow
+from ._parallel import close_all
 from ._scope import CURRENT, Scope
 from ._steps import Step, as_step
 from .errors import NotAStep, RunCancelled
@@ -82,8 +83,7 @@ class Frame:
                 _log.warning("cleanup code of a flow raised while the run paused", exc_info=True)
             else:
                 asked += 1
-                if step is not None:
-                    step.asked = True
+                close_all([step])
                 continue
             if inner is self.body:
                 return
