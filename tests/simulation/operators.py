@@ -38,7 +38,7 @@ _DEEDS: Mapping[str, Deed] = {
     "redrive": Deed("redrive", ("quarantined", "blocked"), repair._redrive),
     "cancel": Deed("cancel", _OPEN, tell._cancel),
     "terminate": Deed("terminate", _OPEN, tell._terminate),
-    "purge": Deed("purge", ("completed", "failed", "cancelled"), repair.purge_ended),
+    "purge": Deed("purge", ("completed", "failed", "cancelled"), repair._purge_ended),
 }
 _FORKED = ("failed", "cancelled", "quarantined", "blocked")
 _DRAWN = (*["retry"] * 4, "redrive", "redrive", *["fork"] * 4, "cancel", "terminate", "purge")

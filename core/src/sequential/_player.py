@@ -277,7 +277,7 @@ class Player:
 
         No code had been given any of it then. What a retry or a fork copies keeps its commit.
         """
-        return record.op_id != "" and self.ready[-1].op_id == record.op_id
+        return self.ready[-1].op_id == record.op_id
 
     def _is_before(self, positions: Iterable[str]) -> bool:
         """Tell whether the flow has not come to all of *positions* yet."""

@@ -92,7 +92,7 @@ def _purge(app: Sequential, run_id: str, _: str, *, tombstones: bool = True) -> 
     return f"run {run_id} purged; {done}", {"run_id": run_id}
 
 
-purge_ended = partial(_purge, tombstones=False)
+_purge_ended = partial(_purge, tombstones=False)
 """What filters found may have been purged since: what is left of it then is to stay."""
 
 
@@ -107,4 +107,4 @@ def purge_command(session: Session, /, **given: Any) -> int:
     chosen = Chosen(**given)
     named = not chosen.by_filter or "purged" in chosen.statuses
     words = ("completed", "failed", "cancelled")
-    return perform(session, Deed("purge", words, _purge if named else purge_ended), chosen)
+    return perform(session, Deed("purge", words, _purge if named else _purge_ended), chosen)

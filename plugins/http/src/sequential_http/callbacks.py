@@ -26,7 +26,6 @@ from .target import read_base
 URL = "SEQUENTIAL_HTTP_URL"
 
 _LONGEST = 2048
-_MAC_BYTES = 32
 _TOKEN = re.compile(r"([A-Za-z0-9_-]{1,2000})\.([A-Za-z0-9_-]{43})")
 
 
